@@ -1,0 +1,64 @@
+"""Matrix polynomials for large sparse operators.
+
+One spectral probe measures A, coarsely; a designer turns it into a recurrence; a kernel
+executes it; you get scipy ``LinearOperator`` objects. Names are loaded on first use, so that
+``import spectool`` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FunctionSolution": "spectool.results",
+    "Recurrence": "spectool.polynomials",
+    "Spectrum": "spectool.spectrum",
+    "estimate_spectrum": "spectool.spectrum",
+    "funm_multiply": "spectool.functions",
+    "matrix_function": "spectool.functions",
+    "preconditioner": "spectool.preconditioners",
+    "spectral_filter": "spectool.eigen",
+}
+_MODULES = ("collection", "errors", "gallery", "plotting", "polynomials")
+
+__all__ = [  # noqa: RUF022 - grouped as a reader meets them
+    "estimate_spectrum",
+    "preconditioner",
+    "funm_multiply",
+    "matrix_function",
+    "spectral_filter",
+    "FunctionSolution",
+    "Recurrence",
+    "Spectrum",
+    "collection",
+    "errors",
+    "gallery",
+    "plotting",
+    "polynomials",
+]
+
+if TYPE_CHECKING:
+    from spectool import collection, errors, gallery, plotting, polynomials
+    from spectool.eigen import spectral_filter
+    from spectool.functions import funm_multiply, matrix_function
+    from spectool.polynomials import Recurrence
+    from spectool.preconditioners import preconditioner
+    from spectool.results import FunctionSolution
+    from spectool.spectrum import Spectrum, estimate_spectrum
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"spectool.{name}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'spectool' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
