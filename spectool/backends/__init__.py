@@ -1,1 +1,69 @@
+"""Backends execute a ``Recurrence`` on vectors; they choose no coefficients.
 
+A backend is what A can do: multiply a block, run a recurrence on it, make one Lanczos step. NumPy
+over a scipy operator (``generic``) is the reference; ``cpu`` must equal it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+
+from spectool._types import Array, FloatArray
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spectool.polynomials.recurrence import Recurrence
+
+
+class RowFacts(NamedTuple):
+    """What one pass over stored entries tells.
+
+    Attributes
+    ----------
+    diagonal : ndarray, shape (n,)
+        The diagonal of A.
+    radius : ndarray, shape (n,)
+        Row sums of the moduli off the diagonal (Gershgorin radii).
+    """
+
+    diagonal: Array
+    radius: FloatArray
+
+
+class Backend(Protocol):
+    """What every backend offers. Vectors are (n,), blocks row-major (n, m), both C-contiguous."""
+
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def matmul(self, X: Array) -> Array:
+        """Return ``A @ X``; one product per column."""
+
+    def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
+        """Return ``p(A) X``; ``degree`` products per column, no reductions."""
+
+    def lanczos_step(
+        self, previous: Array, current: Array, beta: float, basis: Array, following: Array
+    ) -> tuple[float, float]:
+        """Write the next Lanczos vector into ``following``; return its alpha and beta.
+
+        One product; two reductions, three where ``basis`` (k, n) has rows to project out.
+        """
+
+    def row_facts(self) -> RowFacts | None:
+        """Return the diagonal and Gershgorin radii, or None where entries are not stored."""
+
+    def hermitian_defect(self) -> float | None:
+        """Return ``max |a_ij - conj(a_ji)|``, or None where entries are not stored."""
+
+    def scaled(self, scale: FloatArray) -> Self:
+        """Return the backend of ``diag(scale) A diag(scale)``."""
+
+    def astype(self, dtype: Any) -> Self:
+        """Return the backend with values stored in another precision."""
+
+    @property
+    def nnz(self) -> int:
+        """Stored entries that one product reads (n^2 for dense; an upper guess otherwise)."""

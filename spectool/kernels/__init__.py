@@ -1,1 +1,1 @@
-
+"""Compiled loops, the only place that imports numba: flat arrays in, flat arrays out."""

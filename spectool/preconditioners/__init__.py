@@ -1,1 +1,5 @@
+"""Preconditioners as scipy ``LinearOperator`` objects."""
 
+from spectool.preconditioners.preconditioner import Preconditioner, preconditioner
+
+__all__ = ["Preconditioner", "preconditioner"]

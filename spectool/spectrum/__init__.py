@@ -1,1 +1,15 @@
+"""What is known of the eigenvalues of an operator."""
 
+from spectool.spectrum.estimate import estimate_spectrum, probe, random_start
+from spectool.spectrum.spectrum import Bound, Certificate, CountEstimate, Scaling, Spectrum
+
+__all__ = [
+    "Bound",
+    "Certificate",
+    "CountEstimate",
+    "Scaling",
+    "Spectrum",
+    "estimate_spectrum",
+    "probe",
+    "random_start",
+]

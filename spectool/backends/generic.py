@@ -1,0 +1,114 @@
+"""The generic backend: any scipy LinearOperator or dense array, with NumPy around its products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from spectool._types import Array, FloatArray
+from spectool.backends import RowFacts
+
+if TYPE_CHECKING:
+    from spectool.polynomials.recurrence import Recurrence
+
+
+class GenericBackend:
+    """Executes recurrences over an operator known by its products only.
+
+    Parameters
+    ----------
+    A : LinearOperator or ndarray, shape (n, n)
+        Real operators are applied to real and imaginary parts of complex vectors separately.
+    scale : ndarray, shape (n,), optional
+        Stands for ``diag(scale) A diag(scale)``.
+    """
+
+    name = "generic"
+
+    def __init__(self, A: Any, *, scale: FloatArray | None = None, dtype: Any = None) -> None:
+        self.A = A
+        self.shape = (int(A.shape[0]), int(A.shape[1]))
+        self.dtype = np.dtype(dtype or A.dtype or np.float64)
+        self.scale = scale
+
+    @property
+    def nnz(self) -> int:
+        """n^2 for a dense array; for an operator, what a short-row sparse matrix would hold."""
+        n = self.shape[0]
+        return n * n if isinstance(self.A, np.ndarray) else 8 * n
+
+    def matmul(self, X: Array) -> Array:
+        """Return ``A @ X``."""
+        if self.dtype.kind != "c" and X.dtype.kind == "c":
+            return np.asarray(self.matmul(X.real) + 1j * self.matmul(X.imag))
+        if self.scale is None:
+            return self._product(X)
+        scale = self.scale if X.ndim == 1 else self.scale[:, None]
+        return np.asarray(scale * self._product(scale * X))
+
+    def _product(self, X: Array) -> Array:
+        if isinstance(self.A, LinearOperator):
+            Y = self.A.matvec(X) if X.ndim == 1 else self.A.matmat(X)
+        else:
+            Y = self.A @ X
+        return np.asarray(Y, dtype=np.result_type(self.dtype, X.dtype))
+
+    def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
+        """Return ``p(A) X``."""
+        a, b, c, w = recurrence.a, recurrence.b, recurrence.c, recurrence.w
+        X = np.asarray(X, dtype=np.result_type(self.dtype, X.dtype))
+        if X.size == 0:
+            return X.copy()
+        if (order or recurrence.order) == "forward":
+            v, earlier = X, np.zeros_like(X)
+            out = w[0] * X
+            for k in range(recurrence.degree):
+                v, earlier = a[k] * self.matmul(v) + b[k] * v + c[k] * earlier, v
+                out += w[k + 1] * v
+            return np.asarray(out, dtype=X.dtype)
+        u, later = w[-1] * X, np.zeros_like(X)
+        for k in range(recurrence.degree - 1, -1, -1):
+            ck = c[k + 1] if k + 1 < recurrence.degree else 0.0
+            u, later = w[k] * X + a[k] * self.matmul(u) + b[k] * u + ck * later, u
+        return np.asarray(u, dtype=X.dtype)
+
+    def lanczos_step(
+        self, previous: Array, current: Array, beta: float, basis: Array, following: Array
+    ) -> tuple[float, float]:
+        """Write the next Lanczos vector into ``following``; return alpha and beta."""
+        r = self.matmul(current) - beta * previous
+        alpha = float(np.vdot(current, r).real)
+        r -= alpha * current
+        if len(basis):
+            r -= basis.T @ (basis.conj() @ r)
+        norm = float(np.linalg.norm(r))
+        following[:] = r / norm if norm > 0 else r
+        return alpha, norm
+
+    def row_facts(self) -> RowFacts | None:
+        """Return the diagonal and Gershgorin radii of a dense array, else None."""
+        if not isinstance(self.A, np.ndarray):
+            return None
+        A = self.A if self.scale is None else self.scale[:, None] * self.A * self.scale
+        diagonal = np.diagonal(A).copy()
+        return RowFacts(diagonal, np.abs(A).sum(axis=1) - np.abs(diagonal))
+
+    def hermitian_defect(self) -> float | None:
+        """Return ``max |a_ij - conj(a_ji)|`` of a dense array, else None."""
+        if not isinstance(self.A, np.ndarray):
+            return None
+        return float(np.abs(self.A - self.A.conj().T).max(initial=0.0))
+
+    def scaled(self, scale: FloatArray) -> Self:
+        """Return the backend of ``diag(scale) A diag(scale)``."""
+        together = scale if self.scale is None else scale * self.scale
+        return type(self)(self.A, scale=together, dtype=self.dtype)
+
+    def astype(self, dtype: Any) -> Self:
+        """Return the backend whose vectors have another precision."""
+        if np.dtype(dtype) == self.dtype:
+            return self
+        A = self.A.astype(dtype) if isinstance(self.A, np.ndarray) else self.A
+        return type(self)(A, scale=self.scale, dtype=dtype)

@@ -1,0 +1,21 @@
+"""The only place that knows compiler flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# NaN and inf must propagate (they are how a kernel reports trouble), so no "nnan", no "ninf".
+FASTMATH: Final = {"arcp", "contract", "nsz", "reassoc"}
+JIT: Final = not numba.config.DISABLE_JIT
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a serial kernel that releases the GIL; numba's types stop here."""
+    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+    return cast("Callable[P, R]", compiled(function))

@@ -1,0 +1,72 @@
+"""One-pass facts about a CSR matrix with sorted indices: symmetry, row sums, scaling."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import uintp
+
+from spectool._types import Array, FloatArray
+from spectool.kernels.compilation import kernel
+
+
+@kernel
+def asymmetry(indptr: Array, indices: Array, data: Array, cursor: Array) -> float:
+    """Return ``max |a_ij - conj(a_ji)|``; cursor (n,) starts as a copy of ``indptr[:-1]``.
+
+    Sorted rows are consumed in step: by the time row i is read, the entries of row j that lie in
+    columns before i are behind ``cursor[j]``. An entry without a partner counts in full.
+    """
+    n = cursor.size
+    worst = 0.0
+    for i in range(n):
+        for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
+            j = uintp(indices[p])
+            if j == uintp(i):
+                gap = abs(data[p] - np.conj(data[p]))
+                worst = max(worst, gap)
+                continue
+            end = uintp(indptr[j + uintp(1)])
+            q = uintp(cursor[j])
+            if j > uintp(i):
+                # Row j's entries left of column i had partners only if already consumed.
+                while q < end and uintp(indices[q]) < uintp(i):
+                    worst = max(worst, abs(data[q]))
+                    q += uintp(1)
+                if q < end and uintp(indices[q]) == uintp(i):
+                    worst = max(worst, abs(data[p] - np.conj(data[q])))
+                    q += uintp(1)
+                else:
+                    worst = max(worst, abs(data[p]))
+                cursor[j] = q
+            elif uintp(p) >= uintp(cursor[i]):
+                # Left of the diagonal and never met from row j: it has no partner.
+                worst = max(worst, abs(data[p]))
+    return worst
+
+
+@kernel
+def row_facts(
+    indptr: Array, indices: Array, data: Array, diagonal: Array, radius: FloatArray
+) -> None:
+    """Do diagonal <- diag(A), radius <- sums of ``|a_ij|`` off the diagonal."""
+    for i in range(diagonal.size):
+        d = data.dtype.type(0)
+        r = 0.0
+        for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
+            if uintp(indices[p]) == uintp(i):
+                d += data[p]
+            else:
+                r += abs(data[p])
+        diagonal[i] = d
+        radius[i] = r
+
+
+@kernel
+def scale_symmetric(
+    indptr: Array, indices: Array, data: Array, scale: FloatArray, out: Array
+) -> None:
+    """Do out <- data of ``diag(scale) A diag(scale)``."""
+    for i in range(scale.size):
+        left = scale[i]
+        for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
+            out[p] = left * data[p] * scale[uintp(indices[p])]

@@ -1,0 +1,74 @@
+"""A recurrence in front of an operator, as a scipy ``LinearOperator``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from spectool._types import Array, FloatArray
+from spectool.operators.operator import Operator
+
+if TYPE_CHECKING:
+    from spectool.polynomials.recurrence import Recurrence
+
+
+class PolynomialOperator(LinearOperator):
+    """``S p(S A S) S`` for Hermitian A, a real polynomial p and a real diagonal S.
+
+    Parameters
+    ----------
+    operator : Operator
+        ``S A S``.
+    recurrence : Recurrence
+        p.
+    scale : ndarray, shape (n,), optional
+        Diagonal of S; the identity if None.
+    dtype : dtype, optional
+        Of the vectors; the operator's values may be stored in less.
+
+    Attributes
+    ----------
+    recurrence : Recurrence
+        What one application executes.
+    n_matvecs : int
+        Products with A that all applications so far have cost, one per column and degree.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        recurrence: Recurrence,
+        *,
+        scale: FloatArray | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(dtype=np.dtype(dtype or operator.dtype), shape=operator.shape)
+        self.operator = operator
+        self.recurrence = recurrence
+        self.scale = scale
+
+    @property
+    def n_matvecs(self) -> int:
+        """Products with A so far."""
+        return self.operator.n_matvecs
+
+    def _matvec(self, x: Array) -> Array:
+        return self._run(np.asarray(x).ravel())
+
+    def _matmat(self, X: Array) -> Array:
+        return self._run(np.ascontiguousarray(X))
+
+    def _run(self, X: Array) -> Array:
+        if X.dtype.kind not in "fc":
+            X = X.astype(np.float64)
+        result = np.result_type(self.dtype, X.dtype)
+        if self.scale is None:
+            return self.operator.apply(self.recurrence, X).astype(result, copy=False)
+        scale = self.scale if X.ndim == 1 else self.scale[:, None]
+        Y = self.operator.apply(self.recurrence, scale * X)
+        return np.asarray(scale * Y, dtype=result)
+
+    def _adjoint(self) -> Self:
+        return self

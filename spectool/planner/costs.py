@@ -1,0 +1,156 @@
+"""What operations cost on this machine: measured once, kept in the user's cache.
+
+The model is affine in the work of a pass, ``entries + 4 rows``, and in the vector length. It only
+has to rank designs; a matrix-free operator is timed by its probe instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import scipy.sparse as sp
+
+from spectool.backends.cpu import SERIAL_BELOW, CsrBackend
+from spectool.polynomials import chebyshev_inverse
+
+_log = logging.getLogger("spectool")
+ROW_WORK = 4
+"""Entries that one row costs beside its own."""
+SMALL, LARGE = 400, 120_000
+"""Rows of the two calibration matrices, seven entries each: in cache with one thread, beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds of each operation: a call's overhead, and a rate per unit of work.
+
+    Attributes
+    ----------
+    product_call, product_rate : float
+        scipy's ``A @ x``; per unit of work (stored entries + 4 rows).
+    step_call, step_rate_small, step_rate_large : float
+        One application of our fused recurrence; per unit of work and degree, below and above the
+        size from which threads are used.
+    vector_call, vector_rate : float
+        One NumPy vector operation; per element.
+    """
+
+    product_call: float
+    product_rate: float
+    step_call: float
+    step_rate_small: float
+    step_rate_large: float
+    vector_call: float
+    vector_rate: float
+
+    def product(self, n: int, nnz: int) -> float:
+        """Seconds of one ``A @ x`` as scipy's solvers call it."""
+        return self.product_call + self.product_rate * (nnz + ROW_WORK * n)
+
+    def application(self, n: int, nnz: int, degree: int) -> float:
+        """Seconds of one ``p(A) x`` with diagonal scaling, inside a LinearOperator."""
+        work = nnz + ROW_WORK * n
+        parallel = degree * nnz >= SERIAL_BELOW
+        rate = self.step_rate_large if parallel else self.step_rate_small
+        return self.step_call + degree * rate * work + 2 * self.vector(n)
+
+    def vector(self, n: int) -> float:
+        """Seconds of one vector operation (dot or axpy)."""
+        return self.vector_call + self.vector_rate * n
+
+
+def cg_iteration(costs: Costs, n: int, nnz: int, degree: int) -> float:
+    """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
+    return (
+        costs.product(n, nnz) + 6 * costs.vector(n) + costs.application(n, nnz, degree)
+    )
+
+
+@lru_cache(maxsize=1)
+def machine_costs() -> Costs:
+    """Return this machine's costs, from the cache file or measured now (about 0.2 s)."""
+    path = _cache_file()
+    try:
+        return Costs(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        pass
+    costs = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(asdict(costs), indent=1), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        _log.info("machine costs could not be cached in %s: %s", path, error)
+    return costs
+
+
+def _cache_file() -> Path:
+    root = os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool")
+    threads = os.environ.get("NUMBA_NUM_THREADS", str(os.cpu_count()))
+    host = f"{platform.node() or 'host'}-{platform.machine()}-{threads}"
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
+    return Path(root) / f"costs-1-{safe}.json"
+
+
+def measure() -> Costs:
+    """Time products, fused steps and vector operations; lower quartiles of interleaved repetitions."""
+    degree = 8
+    recurrence = chebyshev_inverse((0.1, 14.0), degree)
+    jobs: dict[str, Callable[[], Any]] = {}
+    for label, n in (("small", SMALL), ("large", LARGE)):
+        A = _calibration_matrix(n)
+        x, y = np.ones(n), np.ones(n)
+        backend = CsrBackend(A)
+        jobs[f"product {label}"] = lambda A=A, x=x: A @ x
+        jobs[f"step {label}"] = lambda backend=backend, x=x: backend.apply(recurrence, x)
+        jobs[f"vector {label}"] = lambda x=x, y=y: float(x @ (y + x))
+    for job in jobs.values():
+        job()  # compiles, warms caches
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(9):
+        for name, job in jobs.items():
+            begin = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - begin)
+    # A busy moment may slow any repetition: the lower quartile is what the machine can do.
+    t = {name: float(np.quantile(values, 0.25)) for name, values in seconds.items()}
+    work_small, work_large = (7 + ROW_WORK) * SMALL, (7 + ROW_WORK) * LARGE
+
+    def affine(name: str, small: int, large: int) -> tuple[float, float]:
+        slope = max(t[f"{name} large"] - t[f"{name} small"], 1e-9) / (large - small)
+        return max(t[f"{name} small"] - slope * small, 1e-7), slope
+
+    product_call, product_rate = affine("product", work_small, work_large)
+    # The vector job makes two passes, an axpy and a dot.
+    vector_call, vector_rate = (value / 2 for value in affine("vector", SMALL, LARGE))
+    # One thread in cache runs our step at scipy's rate, or better: then the call costs the rest.
+    step_rate = t["step large"] / (degree * work_large)
+    return Costs(
+        product_call=product_call,
+        product_rate=product_rate,
+        step_call=max(t["step small"] - degree * product_rate * work_small, 1e-7),
+        step_rate_small=product_rate,
+        step_rate_large=step_rate,
+        vector_call=vector_call,
+        vector_rate=vector_rate,
+    )
+
+
+def _calibration_matrix(n: int) -> sp.csr_array:
+    offsets = [-n // 5, -n // 25, -1, 0, 1, n // 25, n // 5]
+    diagonals = [np.full(n - abs(k), 8.0 if k == 0 else -1.0) for k in offsets]
+    A = sp.csr_array(sp.diags_array(diagonals, offsets=offsets))
+    A.sort_indices()
+    return A

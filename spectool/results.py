@@ -1,0 +1,148 @@
+"""What verbs return: small frozen values that print themselves as a sentence."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from spectool._types import Array
+from spectool.errors import NotConvergedError
+
+
+class Status(enum.Enum):
+    """Why a computation stopped. The value is advice for the user."""
+
+    CONVERGED = "the tolerance was met"
+    MAXITER = "maxiter was reached; raise maxiter or loosen rtol"
+    STAGNATED = "rtol is below what rounding lets this dtype and spectrum attain; loosen rtol"
+    STOPPED = "the callback asked to stop"
+    INTERRUPTED = "interrupted by Ctrl-C; this is the best result so far"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FunctionSolution:
+    """Approximation of ``f(A) b``.
+
+    Attributes
+    ----------
+    y : ndarray, shape of b
+        The approximation; unit of f times that of b.
+    error_estimate : float
+        Estimate of ``||y - f(A) b|| / ||f(A) b||``, the largest over columns.
+    status : Status
+        Why the computation stopped.
+    n_matvecs : int
+        Products with A, all of them: probe, recurrence and checks.
+    n_reductions : int
+        Global inner products and norms, what a parallel machine waits for.
+    elapsed : float
+        Wall-clock seconds; the first call in a process includes compilation.
+    method : str
+        What was executed.
+    report : str
+        What was chosen and why.
+    """
+
+    y: Array = field(repr=False)
+    error_estimate: float
+    status: Status
+    n_matvecs: int
+    n_reductions: int
+    elapsed: float
+    method: str
+    report: str = field(default="", repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance was met."""
+        return self.status is Status.CONVERGED
+
+    def check(self) -> Self:
+        """Return self, or raise ``NotConvergedError``."""
+        if not self.converged:
+            raise NotConvergedError(self)
+        return self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method}: {self.status.value}; error estimate {self.error_estimate:.1e}, "
+            f"{self.n_matvecs} matvecs, {self.n_reductions} reductions, {self.elapsed:.3g} s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One preconditioner that was considered.
+
+    Attributes
+    ----------
+    method : str
+        Name of the design.
+    degree : int
+        Products with A per application.
+    iterations : int
+        Predicted iterations of CG to rtol 1e-8.
+    matvecs, reductions : int
+        Predicted totals of the solve.
+    seconds : float
+        Predicted, with costs measured on this machine.
+    """
+
+    method: str
+    degree: int
+    iterations: int
+    matvecs: int
+    reductions: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PreconditionerReport:
+    """What was chosen, why, and what the choice cost.
+
+    Attributes
+    ----------
+    chosen : str
+        One line.
+    reason : str
+        Why.
+    candidates : tuple of Candidate
+        Everything considered, cheapest first; empty if nothing had to be.
+    n_matvecs : int
+        Products with A spent on the set-up.
+    elapsed : float
+        Seconds of set-up.
+    """
+
+    chosen: str
+    reason: str
+    candidates: tuple[Candidate, ...]
+    n_matvecs: int
+    elapsed: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.chosen}: {self.reason}",
+            f"set-up: {self.n_matvecs} matvecs, {self.elapsed:.3g} s",
+        ]
+        if self.candidates:
+            lines.append("  design       degree  iterations  matvecs  reductions  predicted s")
+            lines += [
+                f"  {c.method:<12} {c.degree:>6}  {c.iterations:>10}  {c.matvecs:>7}  "
+                f"{c.reductions:>10}  {c.seconds:>11.3g}"
+                for c in self.candidates
+            ]
+        return "\n".join(lines)
+
+
+def as_record(value: Any) -> dict[str, Any]:
+    """Return a result's scalar fields as a JSON-ready dict (arrays are left out)."""
+    record: dict[str, Any] = {}
+    for name in value.__slots__:
+        entry = getattr(value, name)
+        if isinstance(entry, enum.Enum):
+            record[name] = entry.name
+        elif isinstance(entry, str | int | float | bool):
+            record[name] = entry
+    return record
