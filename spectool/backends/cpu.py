@@ -101,8 +101,17 @@ class CsrBackend:
         partials, out = np.empty(2 * self._n_chunks), np.empty(2)
         work = float(self.nnz + 2 * basis.size)
         self._team.run(
-            lanczos.lanczos_step, work, *self._matrix, previous, current, beta, basis, following,
-            projections, partials, out,
+            lanczos.lanczos_step,
+            work,
+            *self._matrix,
+            previous,
+            current,
+            beta,
+            basis,
+            following,
+            projections,
+            partials,
+            out,
         )
         return float(out[0]), float(out[1])
 

@@ -1,1 +1,1 @@
-
+"""Benchmarks behind ``spectool bench`` and ``spectool demo``."""

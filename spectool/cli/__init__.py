@@ -1,1 +1,1 @@
-
+"""The command line: ``spectool demo``, ``spectool bench``, ``spectool spectrum``."""

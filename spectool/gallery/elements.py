@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from spectool.gallery.common import (
+from spectool.gallery.checks import (
     Csr,
     canonical,
     checked_number,

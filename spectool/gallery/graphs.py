@@ -10,7 +10,7 @@ from scipy import sparse
 
 from spectool._types import IntArray, Rng
 from spectool.errors import InputError
-from spectool.gallery.common import (
+from spectool.gallery.checks import (
     Csr,
     canonical,
     checked_integer,

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from spectool._types import FloatArray, Rng
 from spectool.errors import InputError
-from spectool.gallery.common import Csr, canonical, checked_integer, checked_number
+from spectool.gallery.checks import Csr, canonical, checked_integer, checked_number
 
 
 def random_spectrum(eigenvalues: npt.ArrayLike, *, rounds: int = 3, rng: Rng = None) -> Csr:

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from spectool._types import FloatArray, Rng
 from spectool.errors import InputError
-from spectool.gallery.common import (
+from spectool.gallery.checks import (
     Csr,
     canonical,
     checked_integer,

@@ -117,6 +117,22 @@ class LanczosProcess:
         return alpha, beta
 
     @property
+    def keeps_basis(self) -> bool:
+        """Whether ``basis`` can be had."""
+        return self._keep
+
+    def drop_basis(self) -> None:
+        """Go on with three vectors; needs a process that is not reorthogonalized."""
+        if self._reorthogonalize:
+            raise InputError("a reorthogonalized process needs its basis.")
+        k = self.steps
+        rotating = np.empty((3, self.operator.n), dtype=self._vectors.dtype)
+        for j in range(max(k - 1, 0), k + 1):
+            rotating[j % 3] = self._vectors[self._row(j)]
+        self._vectors = rotating
+        self._keep = False
+
+    @property
     def basis(self) -> Array:
         """The first ``steps`` basis vectors as rows, shape (steps, n); a view."""
         if not self._keep:

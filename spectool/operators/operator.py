@@ -117,7 +117,9 @@ class Operator:
         return Operator(self.backend.astype(dtype), self.assume_a)
 
 
-def as_operator(A: Any, *, assume_a: AssumeA | None = None, need_hermitian: bool = True) -> Operator:
+def as_operator(
+    A: Any, *, assume_a: AssumeA | None = None, need_hermitian: bool = True
+) -> Operator:
     """Return A as an ``Operator``, or raise InputError that says what is wrong with it.
 
     Parameters
@@ -240,7 +242,9 @@ def _looks_hermitian(operator: Operator, need: bool) -> bool:
             x, y = (v + 1j * rng.standard_normal(operator.n) for v in (x, y))
         Ax, Ay = operator.matmul(x), operator.matmul(y)
         gap = abs(np.vdot(y, Ax) - np.conj(np.vdot(x, Ay)))
-        size = float(np.linalg.norm(Ax) * np.linalg.norm(y) + np.linalg.norm(Ay) * np.linalg.norm(x))
+        size = float(
+            np.linalg.norm(Ax) * np.linalg.norm(y) + np.linalg.norm(Ay) * np.linalg.norm(x)
+        )
         if gap <= tolerance * size:
             return True
         found = f"|y* A x - conj(x* A y)| is {gap:.3g} for random x, y, against {size:.3g}"

@@ -72,9 +72,7 @@ class Costs:
 
 def cg_iteration(costs: Costs, n: int, nnz: int, degree: int) -> float:
     """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
-    return (
-        costs.product(n, nnz) + 6 * costs.vector(n) + costs.application(n, nnz, degree)
-    )
+    return costs.product(n, nnz) + 6 * costs.vector(n) + costs.application(n, nnz, degree)
 
 
 @lru_cache(maxsize=1)

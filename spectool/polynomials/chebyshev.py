@@ -207,8 +207,13 @@ def residual_to_solution(
     first step costs no product because ``q_0 = 0``.
     """
     return Recurrence.from_affine(
-        alpha[1:], beta[1:], gamma[1:] * (np.arange(1, alpha.size) > 1), -alpha[1:],
-        -float(alpha[0]), interval, name,
+        alpha[1:],
+        beta[1:],
+        gamma[1:] * (np.arange(1, alpha.size) > 1),
+        -alpha[1:],
+        -float(alpha[0]),
+        interval,
+        name,
     )
 
 

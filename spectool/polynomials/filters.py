@@ -116,5 +116,13 @@ def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Rec
         ratio = following
     w = np.zeros(d + 1)
     w[-1] = 1.0
-    return Recurrence(a, b, c, w, (lower, upper), f"Chebyshev filter below {edge:.3g}"
-                      if end == "lower" else f"Chebyshev filter above {edge:.3g}")
+    return Recurrence(
+        a,
+        b,
+        c,
+        w,
+        (lower, upper),
+        f"Chebyshev filter below {edge:.3g}"
+        if end == "lower"
+        else f"Chebyshev filter above {edge:.3g}",
+    )

@@ -158,9 +158,7 @@ class Recurrence:
         if points.dtype.kind not in "fc":
             points = points.astype(np.float64)
         values = (
-            self._clenshaw(points)
-            if (order or self.order) == "clenshaw"
-            else self._forward(points)
+            self._clenshaw(points) if (order or self.order) == "clenshaw" else self._forward(points)
         )
         return values if points.ndim else values.item()
 
@@ -281,9 +279,7 @@ class Recurrence:
             max(self.interval[1], other.interval[1]),
         )
         x = chebyshev_points(degree + 1, hull)
-        return chebyshev_series(
-            chebyshev_coefficients(combine(self(x), other(x))), hull, name=name
-        )
+        return chebyshev_series(chebyshev_coefficients(combine(self(x), other(x))), hull, name=name)
 
     def derivative(self) -> Recurrence:
         """Return p' as a Chebyshev series on the same interval."""

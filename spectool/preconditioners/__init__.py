@@ -1,5 +1,5 @@
 """Preconditioners as scipy ``LinearOperator`` objects."""
 
-from spectool.preconditioners.preconditioner import Preconditioner, preconditioner
+from spectool.preconditioners.polynomial import Preconditioner, preconditioner
 
 __all__ = ["Preconditioner", "preconditioner"]

@@ -63,13 +63,13 @@ class CountEstimate(NamedTuple):
 
     Attributes
     ----------
-    count : float
+    value : float
         Estimated number of eigenvalues in the interval.
     standard_error : float
         Of the count, from the randomness of the start vectors.
     """
 
-    count: float
+    value: float
     standard_error: float
 
 

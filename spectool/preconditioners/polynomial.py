@@ -199,7 +199,9 @@ def preconditioner(
             plain,
             f"CG needs about {_predicted_iterations(spectrum)} iterations as it is",
         )
-    return finish(*_select(scaled, spectrum, method, degree, _jacobi(operator, scale, method), plain))
+    return finish(
+        *_select(scaled, spectrum, method, degree, _jacobi(operator, scale, method), plain)
+    )
 
 
 def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> None:
@@ -263,9 +265,7 @@ def _jacobi(operator: Operator, scale: FloatArray | None, method: str) -> Recurr
 
 def _is_diagonal(operator: Operator) -> bool:
     facts = operator.row_facts()
-    return (
-        facts is not None and not facts.radius.any() and bool((facts.diagonal.real > 0).all())
-    )
+    return facts is not None and not facts.radius.any() and bool((facts.diagonal.real > 0).all())
 
 
 def _why_not_positive(operator: Operator, spectrum: Spectrum) -> str:
@@ -353,7 +353,6 @@ def _select(
     if not forced and best.seconds > MARGIN * baseline.seconds:
         return jacobi, plain, "no polynomial is predicted to be 3% faster", table
     reason = (
-        f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, "
-        f"{plain} {baseline.seconds:.3g} s"
+        f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, {plain} {baseline.seconds:.3g} s"
     )
     return chosen, f"{chosen.name}, degree {chosen.degree}", reason, table
