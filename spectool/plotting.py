@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 
 class _HasDensity(Protocol):
-    n: int
-    ritz_values: FloatArray
-    weights: FloatArray
+    @property
+    def ritz_values(self) -> FloatArray: ...
 
     @property
     def interval(self) -> Interval: ...

@@ -58,6 +58,9 @@ class Backend(Protocol):
     def hermitian_defect(self) -> float | None:
         """Return ``max |a_ij - conj(a_ji)|``, or None where entries are not stored."""
 
+    def to_dense(self) -> Array | None:
+        """Return A as an array, shape (n, n), or None where entries are not stored."""
+
     def scaled(self, scale: FloatArray) -> Self:
         """Return the backend of ``diag(scale) A diag(scale)``."""
 

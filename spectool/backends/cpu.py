@@ -87,10 +87,7 @@ class CsrBackend:
             rows = np.empty((self._team.n_parts, -(-columns // 16) * 16 + 16), dtype=self.dtype)
             tail = (columns, rows)
         self._team.run(function, work, *self._matrix, a, b, c, w, x, second, third, *tail)
-        if order == "clenshaw":
-            y = second if a.size % 2 == 0 else third
-        else:
-            y = third
+        y = second if order == "clenshaw" and a.size % 2 == 0 else third
         return y.reshape(X.shape).astype(result, copy=False)
 
     def lanczos_step(
@@ -125,6 +122,10 @@ class CsrBackend:
     def hermitian_defect(self) -> float:
         """Return ``max |a_ij - conj(a_ji)|``."""
         return float(structure.asymmetry(*self._matrix, self.A.indptr[:-1].copy()))
+
+    def to_dense(self) -> Array:
+        """Return A as an array, shape (n, n)."""
+        return self.A.toarray()
 
     def scaled(self, scale: FloatArray) -> Self:
         """Return the backend of ``diag(scale) A diag(scale)``; shares the pattern."""

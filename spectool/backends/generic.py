@@ -91,7 +91,7 @@ class GenericBackend:
         """Return the diagonal and Gershgorin radii of a dense array, else None."""
         if not isinstance(self.A, np.ndarray):
             return None
-        A = self.A if self.scale is None else self.scale[:, None] * self.A * self.scale
+        A = self._scaled_array()
         diagonal = np.diagonal(A).copy()
         return RowFacts(diagonal, np.abs(A).sum(axis=1) - np.abs(diagonal))
 
@@ -99,7 +99,16 @@ class GenericBackend:
         """Return ``max |a_ij - conj(a_ji)|`` of a dense array, else None."""
         if not isinstance(self.A, np.ndarray):
             return None
-        return float(np.abs(self.A - self.A.conj().T).max(initial=0.0))
+        A = self._scaled_array()
+        return float(np.abs(A - A.conj().T).max(initial=0.0))
+
+    def to_dense(self) -> Array | None:
+        """Return a dense array's values, else None."""
+        return self._scaled_array() if isinstance(self.A, np.ndarray) else None
+
+    def _scaled_array(self) -> Array:
+        A: Array = self.A
+        return A if self.scale is None else self.scale[:, None] * A * self.scale
 
     def scaled(self, scale: FloatArray) -> Self:
         """Return the backend of ``diag(scale) A diag(scale)``."""

@@ -49,7 +49,8 @@ class SpectralFilter(PolynomialOperator):
         self.spectrum = spectrum
 
     def __repr__(self) -> str:
-        return f"<SpectralFilter {self.shape}: {self.recurrence.name}, degree {self.recurrence.degree}>"
+        p = self.recurrence
+        return f"<SpectralFilter {self.shape}: {p.name}, degree {p.degree}>"
 
 
 def spectral_filter(

@@ -29,6 +29,11 @@ class ChebyshevAnswer:
     recurrence: Recurrence
 
 
+def column_norms(B: Array) -> FloatArray:
+    """Return the 2-norms of the columns of (n,) or (n, m), shape (1,) or (m,)."""
+    return np.asarray(np.linalg.norm(B.reshape(len(B), -1), axis=0), dtype=np.float64)
+
+
 def chebyshev_funm(
     function: ScalarFunction,
     operator: Operator,
@@ -44,7 +49,7 @@ def chebyshev_funm(
     The degree follows from rtol relative to ``||f(A) b||``, which is known only afterwards: where
     the first answer turns out small against ``max |f|``, the degree is raised once more.
     """
-    norms = np.linalg.norm(np.atleast_2d(B.T), axis=1)
+    norms = column_norms(B)
     eps = float(np.finfo(operator.dtype).eps)
 
     def f(z: FloatArray) -> Array:
@@ -56,7 +61,7 @@ def chebyshev_funm(
             f, interval, rtol=tolerance, max_degree=max_degree, name=f"Chebyshev {function.name}"
         )
         y = operator.apply(recurrence, B)
-        sizes = np.linalg.norm(np.atleast_2d(y.T), axis=1)
+        sizes = column_norms(y)
         largest = float(np.abs(recurrence.chebyshev_coefficients()).sum())
         rounding = 2 * eps * largest * norms
         error = tail * norms

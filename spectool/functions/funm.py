@@ -1,18 +1,19 @@
-"""``funm_multiply`` and ``matrix_function``: f(A) b with an estimate of how wrong it is."""
+"""``funm_multiply``: f(A) b with an estimate of how wrong it is."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, FloatArray, Rng, ScalarMap
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
-from spectool.functions.chebyshev_funm import chebyshev_funm
+from spectool.functions.chebyshev_funm import chebyshev_funm, column_norms
+from spectool.functions.dense_funm import MAX_N, dense_funm
 from spectool.functions.lanczos_funm import FunctionState, lanczos_funm
 from spectool.functions.scalar import ScalarFunction, as_scalar_function, outside_domain
 from spectool.operators import Operator, as_operator
@@ -44,7 +45,8 @@ def funm_multiply(
 
     ``"exp"``, ``"phi1"`` and callables run Chebyshev interpolation on safe bounds of the spectrum;
     functions with a singularity at zero (``"inv" "sqrt" "invsqrt" "log" "sign"``) run Lanczos,
-    which finds the small eigenvalues by itself and stops on an a-posteriori error bound.
+    which finds the small eigenvalues by itself and stops on an a-posteriori error bound. A stored A
+    of at most 4000 rows that Lanczos has not finished after n steps is diagonalized instead.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def funm_multiply(
     function = as_scalar_function(f)
     if method not in _METHODS:
         raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
-    if not (np.isscalar(t) and np.isreal(t) and np.isfinite(t) and t != 0):
+    if isinstance(t, complex) or not (np.ndim(t) == 0 and np.isfinite(t) and t != 0):
         raise InputError(f"t must be a finite, real, nonzero number; got {t!r}.")
     limit = MAXITER if maxiter is None else int(maxiter)
     if limit < 1:
@@ -124,29 +126,75 @@ def funm_multiply(
     if not 0 < rtol < 1:
         raise InputError(f"rtol must lie in (0, 1); got {rtol}.")
     if spectrum is not None:
-        _check_spectrum(spectrum, operator)
-    if not B.any():
-        y = np.zeros(B.shape, dtype=np.result_type(operator.dtype, B.dtype))
-        return _solution(operator, y, 0.0, Status.CONVERGED, 0, begin, "zero", "b is zero")
-    if spectrum is None:
+        check_spectrum(spectrum, operator)
+    elif B.any():
         spectrum = probe(operator, rng=rng)
-    eps = float(np.finfo(operator.dtype).eps)
-    size = float(np.abs(spectrum.ritz_values).max())
-    complaint = outside_domain(function, float(t) * spectrum.ritz_values, 10 * eps * abs(t) * size)
-    if complaint:
-        raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
-    chosen, reason = _choose(function, method, spectrum, float(t))
+    if spectrum is None:
+        y = np.zeros(B.shape, dtype=np.result_type(operator.dtype, B.dtype))
+        return FunctionSolution(
+            y,
+            0.0,
+            Status.CONVERGED,
+            operator.n_matvecs,
+            0,
+            time.perf_counter() - begin,
+            "b is zero",
+        )
+    task = _Task(function, operator, B, rtol, float(t), spectrum, limit, callback, begin)
+    task.check_domain()
+    chosen, reason = _choose(task, method)
     if chosen == "chebyshev":
-        solution = _by_chebyshev(
-            function, operator, B, rtol, float(t), spectrum, limit, begin, reason
-        )
+        solution = _by_chebyshev(task, reason)
     else:
-        solution = _by_lanczos(
-            function, operator, B, rtol, float(t), spectrum, limit, begin, reason, callback
-        )
+        solution = _by_lanczos(task, reason, exclusive=method == "lanczos")
     if not solution.converged:
         warnings.warn(f"funm_multiply: {solution}", ConvergenceWarning, stacklevel=2)
     return solution
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One validated call."""
+
+    function: ScalarFunction
+    operator: Operator
+    B: Array
+    rtol: float
+    t: float
+    spectrum: Spectrum
+    limit: int
+    callback: Callable[[FunctionState], Any] | None
+    begin: float
+
+    def check_domain(self) -> None:
+        z = self.t * self.spectrum.ritz_values
+        eps = float(np.finfo(self.operator.dtype).eps)
+        complaint = outside_domain(self.function, z, 10 * eps * float(np.abs(z).max()))
+        if complaint:
+            raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
+
+    def solution(
+        self,
+        y: Array,
+        error: float,
+        rounding: float,
+        status: Status,
+        n_reductions: int,
+        method: str,
+        report: str,
+    ) -> FunctionSolution:
+        if status is Status.CONVERGED and error + rounding > self.rtol:
+            status = Status.STAGNATED
+        return FunctionSolution(
+            y=y,
+            error_estimate=error + rounding,
+            status=status,
+            n_matvecs=self.operator.n_matvecs,
+            n_reductions=n_reductions + 2 * self.spectrum.ritz_values.size,
+            elapsed=time.perf_counter() - self.begin,
+            method=method,
+            report=report,
+        )
 
 
 def _right_hand_sides(operator: Operator, b: Any) -> Array:
@@ -162,7 +210,8 @@ def _right_hand_sides(operator: Operator, b: Any) -> Array:
     return np.ascontiguousarray(B)
 
 
-def _check_spectrum(spectrum: Any, operator: Operator) -> None:
+def check_spectrum(spectrum: Any, operator: Operator) -> None:
+    """Raise InputError unless ``spectrum`` is a probe of this operator, unscaled."""
     if not isinstance(spectrum, Spectrum) or spectrum.n != operator.n:
         raise InputError(f"spectrum must be a Spectrum of size {operator.n}; got {spectrum!r}.")
     if spectrum.scaling is not None:
@@ -172,9 +221,8 @@ def _check_spectrum(spectrum: Any, operator: Operator) -> None:
         )
 
 
-def _choose(
-    function: ScalarFunction, method: Method, spectrum: Spectrum, t: float
-) -> tuple[str, str]:
+def _choose(task: _Task, method: Method) -> tuple[str, str]:
+    function, spectrum = task.function, task.spectrum
     if method != "auto":
         return method, "as asked"
     if function.domain != "any":
@@ -182,237 +230,109 @@ def _choose(
     if not function.exponential:
         return "chebyshev", "smooth on the safe interval; the tail of the series bounds the error"
     with np.errstate(over="ignore"):
-        edge = float(np.max(np.abs(function.evaluate(t * np.array(spectrum.interval)))))
-        inside = float(np.max(np.abs(function.evaluate(t * spectrum.ritz_values))))
-    if edge > AMPLIFICATION * inside:
+        edge = float(np.max(np.abs(function.evaluate(task.t * np.array(spectrum.interval)))))
+        inside = float(np.max(np.abs(function.evaluate(task.t * spectrum.ritz_values))))
+    if not edge <= AMPLIFICATION * inside:
         return "lanczos", f"f grows {edge / inside:.1e}-fold between the spectrum and its safe end"
     return "chebyshev", "entire, and no larger on the safe interval than on the spectrum"
 
 
-def _by_chebyshev(
-    function: ScalarFunction,
-    operator: Operator,
-    B: Array,
-    rtol: float,
-    t: float,
-    spectrum: Spectrum,
-    limit: int,
-    begin: float,
-    reason: str,
-) -> FunctionSolution:
-    lower, upper = spectrum.interval
-    if function.domain != "any" and lower <= 0 <= upper:
+def _by_chebyshev(task: _Task, reason: str) -> FunctionSolution:
+    lower, upper = task.spectrum.interval
+    if task.function.domain != "any" and lower <= 0 <= upper:
         raise InputError(
             f"method='chebyshev' needs zero outside the safe interval [{lower:.4g}, {upper:.4g}], "
-            f"because {function.name} is singular there. Use method='lanczos', or pass a spectrum "
-            "of more steps."
+            f"because {task.function.name} is singular there. Use method='lanczos', or pass a "
+            "spectrum of more steps."
         )
     answer = chebyshev_funm(
-        function, operator, B, rtol=rtol, t=t, interval=(lower, upper), max_degree=limit
+        task.function,
+        task.operator,
+        task.B,
+        rtol=task.rtol,
+        t=task.t,
+        interval=(lower, upper),
+        max_degree=task.limit,
     )
-    sizes = np.linalg.norm(np.atleast_2d(answer.y.T), axis=1)
+    sizes = column_norms(answer.y)
     error, rounding = _relative(answer.error, sizes), _relative(answer.rounding, sizes)
-    if error + rounding <= rtol:
-        status = Status.CONVERGED
-    else:
-        status = Status.MAXITER if error > rounding else Status.STAGNATED
-    return _solution(
-        operator,
-        answer.y,
-        error + rounding,
-        status,
-        2 * spectrum.ritz_values.size,
-        begin,
-        f"chebyshev, degree {answer.recurrence.degree}",
-        reason,
+    status = Status.CONVERGED if error <= task.rtol else Status.MAXITER
+    degree = answer.recurrence.degree
+    return task.solution(
+        answer.y, error, rounding, status, 0, f"chebyshev, degree {degree}", reason
     )
 
 
-def _relative(errors: Any, sizes: FloatArray) -> float:
-    """Return the largest ratio; a zero answer with zero error counts as exact."""
-    errors = np.atleast_1d(errors)
+def _relative(errors: FloatArray, sizes: FloatArray) -> float:
+    """Return the largest ratio over columns; no error of a zero answer counts as exact."""
     ratio = np.where(errors > 0, errors / np.maximum(sizes, 1e-300), 0.0)
     return float(ratio.max())
 
 
-def _by_lanczos(
-    function: ScalarFunction,
-    operator: Operator,
-    B: Array,
-    rtol: float,
-    t: float,
-    spectrum: Spectrum,
-    limit: int,
-    begin: float,
-    reason: str,
-    callback: Callable[[FunctionState], Any] | None,
-) -> FunctionSolution:
-    upper = max(abs(end) for end in spectrum.interval)
-    columns = np.atleast_2d(B.T)
+def _by_lanczos(task: _Task, reason: str, *, exclusive: bool) -> FunctionSolution:
+    """Run Lanczos column by column; go direct where it outgrows a small operator."""
+    operator, B = task.operator, task.B
+    direct = not exclusive and operator.n <= MAX_N and operator.backend.to_dense() is not None
+    limit = min(task.limit, operator.n) if direct else task.limit
+    # A real operator acts on the real and imaginary parts of a complex vector separately.
     split = B.dtype.kind == "c" and operator.dtype.kind != "c"
-    answers: list[Array] = []
-    worst, steps, reductions, passes = 0.0, 0, 2 * spectrum.ritz_values.size, ""
-    status = Status.CONVERGED
-    for column in columns:
-        total = np.zeros(operator.n, dtype=np.result_type(operator.dtype, B.dtype))
-        error = rounding = 0.0
-        for factor, part in ((1.0, column.real), (1j, column.imag)) if split else ((1.0, column),):
-            if not part.any():
-                continue
+    columns = B.reshape(operator.n, -1)
+    Y = np.zeros(columns.shape, dtype=np.result_type(operator.dtype, B.dtype))
+    error, rounding = np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
+    steps, reductions, two_pass, status = 0, 0, False, Status.CONVERGED
+    upper = max(abs(end) for end in task.spectrum.interval)
+    for j in range(columns.shape[1]):
+        for factor, part in _parts(columns[:, j], split):
             answer = lanczos_funm(
-                function,
+                task.function,
                 operator,
                 part.astype(operator.dtype),
-                rtol=0.5 * rtol,
-                t=t,
+                rtol=0.5 * task.rtol,
+                t=task.t,
                 upper=upper,
                 maxiter=limit,
-                callback=callback,
+                callback=task.callback,
             )
-            total += factor * answer.y
-            error, rounding = error + answer.error, rounding + answer.rounding
+            Y[:, j] += factor * answer.y
+            error[j] += answer.error
+            rounding[j] += answer.rounding
             steps, reductions = max(steps, answer.steps), reductions + answer.n_reductions
-            passes = ", two passes" if answer.two_pass else passes
+            two_pass = two_pass or answer.two_pass
             if answer.status is not Status.CONVERGED:
                 status = answer.status
-        size = np.array([np.linalg.norm(total)])
-        relative = _relative(error, size) + _relative(rounding, size)
-        if status is Status.CONVERGED and relative > rtol:
-            status = Status.STAGNATED
-        worst = max(worst, relative)
-        answers.append(total)
+        if status is Status.MAXITER and direct and limit < task.limit:
+            return _directly(task, reductions)
         if status in (Status.STOPPED, Status.INTERRUPTED):
+            error[j + 1 :] = np.inf  # not reached: zero
             break
-    answers += [np.zeros_like(answers[0])] * (len(columns) - len(answers))
-    if len(answers) and status in (Status.STOPPED, Status.INTERRUPTED) and len(columns) > 1:
-        worst = max(worst, 1.0)  # columns not reached are zero
-    y = answers[0] if B.ndim == 1 else np.stack(answers, axis=1)
-    return _solution(
-        operator, y, worst, status, reductions, begin, f"lanczos, {steps} steps{passes}", reason
+    sizes = column_norms(Y)
+    return task.solution(
+        Y.reshape(B.shape),
+        _relative(error, sizes),
+        _relative(rounding, sizes),
+        status,
+        reductions,
+        f"lanczos, {steps} steps{', two passes' if two_pass else ''}",
+        reason,
     )
 
 
-def _solution(
-    operator: Operator,
-    y: Array,
-    error: float,
-    status: Status,
-    n_reductions: int,
-    begin: float,
-    method: str,
-    report: str,
-) -> FunctionSolution:
-    return FunctionSolution(
-        y=y,
-        error_estimate=error,
-        status=status,
-        n_matvecs=operator.n_matvecs,
-        n_reductions=n_reductions,
-        elapsed=time.perf_counter() - begin,
-        method=method,
-        report=report,
+def _parts(column: Array, split: bool) -> list[tuple[complex, Array]]:
+    parts = [(1.0 + 0j, column.real), (1j, column.imag)] if split else [(1.0 + 0j, column)]
+    if column.dtype.kind != "c":
+        parts = [(1.0, column)]
+    return [(factor, part) for factor, part in parts if part.any()]
+
+
+def _directly(task: _Task, n_reductions: int) -> FunctionSolution:
+    A = task.operator.backend.to_dense()
+    answer = dense_funm(task.function, np.asarray(A), task.B, t=task.t)
+    return task.solution(
+        answer.y,
+        0.0,
+        _relative(answer.rounding, column_norms(answer.y)),
+        Status.CONVERGED,
+        n_reductions,
+        "dense eigendecomposition",
+        f"Lanczos had not converged after n = {task.operator.n} steps",
     )
-
-
-class MatrixFunction(LinearOperator):
-    """``F @ b`` is ``f(t A) b`` to rtol; Hermitian.
-
-    Attributes
-    ----------
-    solution : FunctionSolution or None
-        The last application: its error estimate and cost.
-    n_matvecs : int
-        Products with A so far.
-    """
-
-    def __init__(
-        self, f: str | ScalarMap, operator: Operator, spectrum: Spectrum, options: dict[str, Any]
-    ) -> None:
-        super().__init__(dtype=operator.dtype, shape=operator.shape)
-        self.f = f
-        self.operator = operator
-        self.spectrum = spectrum
-        self.options = options
-        self.n_matvecs = spectrum.n_matvecs
-        self.solution: FunctionSolution | None = None
-
-    def _matvec(self, x: Array) -> Array:
-        return self._matmat(np.asarray(x).ravel())
-
-    def _matmat(self, X: Array) -> Array:
-        self.solution = funm_multiply(
-            self.f, self.operator, X, spectrum=self.spectrum, **self.options
-        )
-        self.n_matvecs += self.solution.n_matvecs
-        return self.solution.y
-
-    def _adjoint(self) -> Self:
-        return self
-
-
-def matrix_function(
-    f: str | ScalarMap,
-    A: Any,
-    *,
-    rtol: float | None = None,
-    method: Method = "auto",
-    t: float = 1.0,
-    spectrum: Spectrum | None = None,
-    assume_a: Literal["her", "pos"] | None = None,
-    maxiter: int | None = None,
-    rng: Rng = None,
-) -> MatrixFunction:
-    """Return ``f(t A)`` as a Hermitian ``LinearOperator``; the probe is made once, here.
-
-    Parameters are those of ``funm_multiply``; ``F @ b`` equals ``funm_multiply(f, A, b).y``.
-
-    Parameters
-    ----------
-    f : str or callable
-        Function of the eigenvalues of tA.
-    A : sparse array, ndarray or LinearOperator, shape (n, n)
-        Hermitian.
-    rtol : float, optional
-        Relative error of each application.
-    method : {"auto", "chebyshev", "lanczos"}
-        Forces a method.
-    t : float
-        Multiplies A.
-    spectrum : Spectrum, optional
-        A probe of A made before.
-    assume_a : {"her", "pos"}, optional
-        Declares A's structure.
-    maxiter : int, optional
-        Most matvecs per column.
-    rng : Generator, int or None
-        Seeds the probe.
-
-    Returns
-    -------
-    MatrixFunction
-        With ``solution`` of the last application.
-
-    Raises
-    ------
-    InputError
-        If A or an option is malformed.
-
-    Notes
-    -----
-    Chebyshev applications are exactly linear; Lanczos ones only to rtol, like any inner iteration.
-
-    Examples
-    --------
-    >>> import numpy as np, spectool as st
-    >>> F = st.matrix_function("exp", np.diag([0.0, 1.0]), t=-1.0)
-    >>> (F @ np.ones(2)).round(6).tolist()
-    [1.0, 0.367879]
-    """
-    as_scalar_function(f)
-    operator = as_operator(A, assume_a=assume_a)
-    if spectrum is None:
-        spectrum = probe(operator, rng=rng)
-    else:
-        _check_spectrum(spectrum, operator)
-    options = {"rtol": rtol, "method": method, "t": t, "maxiter": maxiter}
-    return MatrixFunction(f, operator, spectrum, options)

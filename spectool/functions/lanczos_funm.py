@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
+from scipy.linalg import eigvalsh_tridiagonal
 
 from spectool._types import Array, FloatArray
 from spectool.errors import NotPositiveDefiniteError
 from spectool.functions.scalar import ScalarFunction, outside_domain
 from spectool.kernels.tridiagonal import log_shifted_residuals
-from spectool.krylov import LanczosProcess
+from spectool.krylov import LanczosProcess, jacobi_eigen
 from spectool.operators import Operator
 from spectool.results import Status
 
@@ -66,28 +66,20 @@ class _Measure:
     """f on the current Jacobi matrix: coefficients, norm and rounding level."""
 
     def __init__(self, function: ScalarFunction, t: float, process: LanczosProcess) -> None:
-        theta, S = eigh_tridiagonal(*process.tridiagonal())
+        theta, S = jacobi_eigen(process)
         eps = float(np.finfo(process.operator.dtype).eps)
         size = float(np.abs(theta).max())
         complaint = outside_domain(function, t * theta, 10 * eps * abs(t) * size)
         if complaint:
             raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
         with np.errstate(all="ignore"):
-            values = np.asarray(function.evaluate(_inside(function, t * theta)))
-            # What a relative perturbation eps of A, in norm, does to f at each Ritz value.
-            moved = np.asarray(function.evaluate(_inside(function, t * (theta + 1e-6 * theta))))
-            slope = np.abs(moved - values) / np.maximum(np.abs(1e-6 * theta), 1e-300)
-        self.theta, self.S = theta, S
+            values, slope = function.with_slope(t * theta)
         self.coefficients = S @ (values * S[0])
         self.norm = float(np.linalg.norm(values * S[0]))
-        slope = np.where(np.isfinite(slope), slope, 0.0)
+        # A relative perturbation eps of A, in norm, moves f by its slope at each Ritz value.
         self.rounding = eps * (
-            size * float(np.linalg.norm(slope * S[0])) + len(theta) ** 0.5 * self.norm
+            abs(t) * size * float(np.linalg.norm(slope * S[0])) + len(theta) ** 0.5 * self.norm
         )
-
-
-def _inside(function: ScalarFunction, z: FloatArray) -> FloatArray:
-    return np.maximum(z, 0.0) if function.domain == "nonnegative" else z
 
 
 def lanczos_funm(
@@ -214,7 +206,7 @@ def _exponential_error(process: LanczosProcess, t: float) -> float:
     ``||error|| <= \int_0^1 exp((1-s) mu) |t| beta_k |e_k* exp(s t T) e_1| ds`` with mu the largest
     eigenvalue of tA (its Ritz value here); for phi1 the same with ``max(1, exp)``.
     """
-    theta, S = eigh_tridiagonal(*process.tridiagonal())
+    theta, S = jacobi_eigen(process)
     z = t * theta
     mu = float(z.max())
     # The integrand may live on s ~ 1 / ||t T||: graded Gauss-Legendre panels.

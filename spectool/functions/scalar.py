@@ -58,6 +58,14 @@ class ScalarFunction:
     expansion: Callable[[float], ShiftedSum] | None = None
     exponential: bool = False
 
+    def with_slope(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return f and ``|f'|`` (a difference quotient, 0 where not finite) at z, shape of z."""
+        inside = np.maximum(z, 0.0) if self.domain == "nonnegative" else z
+        step = 1e-6 * np.maximum(np.abs(inside), 1e-300)
+        values = np.asarray(self.evaluate(inside), dtype=np.float64)
+        slope = np.abs(np.asarray(self.evaluate(inside + step)) - values) / step
+        return values, np.where(np.isfinite(slope), slope, 0.0)
+
 
 def _log_grid(size: float, *, power: float) -> FloatArray:
     """Points u whose ``exp(power u)`` run from 1e-17 to 1e4 times the spectrum's modulus."""
@@ -130,9 +138,10 @@ def outside_domain(function: ScalarFunction, values: FloatArray, tolerance: floa
     """
     low = float(values.min())
     if function.domain in ("positive", "nonnegative") and low < -tolerance:
+        kind = "positive definite" if function.domain == "positive" else "positive semidefinite"
         return (
-            f"{function.name} needs a positive {'semi' * (function.domain == 'nonnegative')}definite "
-            f"A, but A has the Ritz value {low:.6g} (an eigenvalue is at most that)."
+            f"{function.name} needs a {kind} A, but A has the Ritz value {low:.6g} "
+            "(an eigenvalue is at most that)."
         )
     nearest = float(values[np.abs(values).argmin()])
     if function.domain in ("positive", "nonzero") and abs(nearest) <= tolerance:

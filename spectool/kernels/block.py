@@ -7,6 +7,8 @@ sums lives in memory and loses to scipy on long rows, measured).
 
 from __future__ import annotations
 
+from typing import Any
+
 from numpy import uintp
 
 from spectool._types import Array, IntArray
@@ -91,11 +93,10 @@ def clenshaw(
     ``rows``, shape (parts, m or more), holds one row's product per thread.
     """
     parts = bounds.size - 1
-    first, last = bounds[part], bounds[part + 1]
     d = a.size
     row = rows[part]
-    width = uintp(m)
-    begin, end = uintp(first), uintp(last)
+    width: Any = uintp(m)
+    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
     for q in range(begin * width, end * width):
         u[q] = w[d] * x[q]
         later[q] = 0
@@ -134,10 +135,9 @@ def forward(
 ) -> None:
     """Do out <- p(A) V for flat row-major blocks of m columns, overwriting v and earlier."""
     parts = bounds.size - 1
-    first, last = bounds[part], bounds[part + 1]
     row = rows[part]
-    width = uintp(m)
-    begin, end = uintp(first), uintp(last)
+    width: Any = uintp(m)
+    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
     for q in range(begin * width, end * width):
         out[q] = w[0] * v[q]
         earlier[q] = 0

@@ -7,12 +7,14 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numba
 
+_numba: Any = numba  # its configuration attributes are not typed
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # NaN and inf must propagate (they are how a kernel reports trouble), so no "nnan", no "ninf".
 FASTMATH: Final = {"arcp", "contract", "nsz", "reassoc"}
-JIT: Final = not numba.config.DISABLE_JIT
+JIT: Final = not _numba.config.DISABLE_JIT
+THREADS: Final = int(_numba.config.NUMBA_NUM_THREADS)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

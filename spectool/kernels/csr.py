@@ -35,9 +35,8 @@ def clenshaw(
     Cost per step: one pass over A; reads 3n, writes n values.
     """
     parts = bounds.size - 1
-    first, last = bounds[part], bounds[part + 1]
     d = a.size
-    begin, end = uintp(first), uintp(last)
+    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
     for i in range(begin, end):
         u[i] = w[d] * x[i]
         later[i] = 0
@@ -77,8 +76,7 @@ def forward(
     Cost per step: one pass over A; reads 3n, writes 2n values.
     """
     parts = bounds.size - 1
-    first, last = bounds[part], bounds[part + 1]
-    begin, end = uintp(first), uintp(last)
+    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
     for i in range(begin, end):
         out[i] = w[0] * v[i]
         earlier[i] = 0

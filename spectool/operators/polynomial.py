@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spectool.polynomials.recurrence import Recurrence
 
 
-class PolynomialOperator(LinearOperator):
+class PolynomialOperator(LinearOperator[Any]):
     """``S p(S A S) S`` for Hermitian A, a real polynomial p and a real diagonal S.
 
     Parameters
@@ -44,7 +44,9 @@ class PolynomialOperator(LinearOperator):
         scale: FloatArray | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(dtype=np.dtype(dtype or operator.dtype), shape=operator.shape)
+        kind = np.dtype(dtype or operator.dtype)
+        # scipy-stubs hides the base constructor, which subclasses must call.
+        super().__init__(dtype=kind, shape=operator.shape)  # type: ignore[call-arg]
         self.operator = operator
         self.recurrence = recurrence
         self.scale = scale

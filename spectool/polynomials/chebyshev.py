@@ -21,9 +21,9 @@ from spectool._types import Array, FloatArray, Interval, ScalarMap
 from spectool.errors import InputError
 from spectool.polynomials.recurrence import (
     Recurrence,
-    checked_interval,
     chebyshev_coefficients,
     chebyshev_points,
+    checked_interval,
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from spectool._types import FloatArray, Interval
 from spectool.errors import InputError
-from spectool.polynomials.chebyshev import checked_degree, chebyshev_series
+from spectool.polynomials.chebyshev import chebyshev_series, checked_degree
 from spectool.polynomials.recurrence import Recurrence, checked_interval
 
 

@@ -312,9 +312,8 @@ class Recurrence:
             record = json.loads(text)
             if record["format"] != "spectool.Recurrence/1":
                 raise InputError(f"format {record['format']!r} is not spectool.Recurrence/1.")
-            return cls(
-                *(record[field] for field in "abcw"), tuple(record["interval"]), record["name"]
-            )
+            a, b, c, w = (record[field] for field in "abcw")
+            return cls(a, b, c, w, tuple(record["interval"]), record["name"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"text is not the JSON of a Recurrence: {error!r}.") from error
 

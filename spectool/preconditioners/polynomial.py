@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spectool._types import Array, FloatArray, Rng
+from spectool._types import FloatArray, Rng
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.krylov import LanczosProcess, ritz
 from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
@@ -260,7 +260,7 @@ def _jacobi(operator: Operator, scale: FloatArray | None, method: str) -> Recurr
     if scale is None and method != "none":
         value = 1.0 / (_constant(operator) or 1.0)
     none = np.empty(0)
-    return Recurrence(none, none, none, [value], (0.0, 2.0 / value), "degree 0")
+    return Recurrence(none, none, none, np.array([value]), (0.0, 2.0 / value), "degree 0")
 
 
 def _is_diagonal(operator: Operator) -> bool:

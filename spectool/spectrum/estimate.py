@@ -1,8 +1,9 @@
 """The probe: a few Lanczos steps from random vectors.
 
 Source
-    van Dorsselaer, Hochstenbach and van der Vorst, SIMAX 22 (2001), for the safe ends; Lin, Saad and Yang, Approximating spectral densities of large
-    matrices, SIAM Review 58 (2016), for Gauss quadrature of the density.
+    van Dorsselaer, Hochstenbach and van der Vorst, SIMAX 22 (2001), for the safe ends; Lin, Saad
+    and Yang, Approximating spectral densities of large matrices, SIAM Review 58 (2016), for Gauss
+    quadrature of the density.
 Deviations
     The safe ends are capped by Gershgorin discs where entries are stored.
 """
