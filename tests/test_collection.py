@@ -3,8 +3,11 @@
 import dataclasses
 import gzip
 import hashlib
+import importlib.machinery
 import json
 import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -292,3 +295,25 @@ def test_catalogue_of_the_user_agrees_with_the_files(monkeypatch):
             assert (A - A.T).count_nonzero() == 0, entry.name
         source = entries.file_in(Path(entry.where), entry.name)
         np.testing.assert_array_equal((A - mmread(source, spmatrix=False).tocsr()).data, 0)
+
+
+def test_online_search_takes_the_index_from_an_installed_ssgetpy(monkeypatch):
+    row = types.SimpleNamespace(
+        group="Made", name="up", rows=3, cols=3, nnz=5, dtype="real", isspd=1, nsym=1.0, kind="toy"
+    )
+    fake = types.ModuleType("ssgetpy")
+    fake.__spec__ = importlib.machinery.ModuleSpec("ssgetpy", None)
+    fake.search = lambda limit: [row] * (limit > 10)
+    monkeypatch.setitem(sys.modules, "ssgetpy", fake)
+
+    (found,) = collection.search(group="Made", online=True)
+
+    assert (found.name, found.n_rows, found.nnz, found.spd) == ("Made/up", 3, 5, True)
+
+
+def test_a_broken_ssgetpy_counts_as_absent(monkeypatch):
+    fake = types.ModuleType("ssgetpy")
+    fake.__spec__ = importlib.machinery.ModuleSpec("ssgetpy", None)
+    monkeypatch.setitem(sys.modules, "ssgetpy", fake)  # it has no search
+
+    assert entries.from_ssgetpy() == []

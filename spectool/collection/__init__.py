@@ -10,8 +10,9 @@
 4. the server, by HTTPS.
 
 Downloads resume where they stopped, are verified as they arrive and at every later load, and are
-never seen half. The index and the files are read by our own code rather than by ``ssgetpy``
-(1.0rc2), which makes a folder at import, neither resumes nor verifies, and unpacks archives whole.
+never seen half. Where ``ssgetpy`` is installed, `search` takes the index from its database. Files
+are fetched by our own code: ssgetpy (1.0rc2) neither resumes nor verifies, and unpacks archives
+whole.
 
 Source
     T. A. Davis, Y. Hu, The University of Florida Sparse Matrix Collection, ACM Trans. Math.
@@ -167,7 +168,8 @@ def search(
     rows, nnz = _bounds("rows", min_rows, max_rows), _bounds("nnz", min_nnz, max_nnz)
     sources = _offline()
     if online:
-        sources.append(_entries.indexed(*_download.fetch_index(base_url)))
+        known = _entries.from_ssgetpy() if base_url == BASE_URL else []
+        sources.append(known or _entries.indexed(*_download.fetch_index(base_url)))
     return [
         entry
         for entry in _entries.merge(sources)

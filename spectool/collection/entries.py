@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from platformdirs import user_cache_dir
 
 from spectool.errors import CollectionError
 
+_log = logging.getLogger("spectool")
 SUITESPARSE_LICENCE: Final = "CC-BY-4.0"
 MATRIX_SUFFIX: Final = ".mtx.gz"
 ARCHIVE_SUFFIX: Final = ".tar.gz"
@@ -190,6 +193,38 @@ def indexed(text: str, source: str) -> list[Entry]:
             "try again"
         )
     return entries
+
+
+def from_ssgetpy() -> list[Entry]:
+    """Return the index that an installed ``ssgetpy`` keeps in its own database, or nothing.
+
+    It answers without the server once it has been filled; any trouble of that package means an
+    empty list, so that the caller reads the server's index itself.
+    """
+    if importlib.util.find_spec("ssgetpy") is None:
+        return []
+    try:
+        ssgetpy: Any = importlib.import_module("ssgetpy")
+        found = ssgetpy.search(limit=1_000_000)  # its default would be 10
+        return [
+            Entry(
+                name=f"{row.group}/{row.name}",
+                n_rows=int(row.rows),
+                n_cols=int(row.cols),
+                nnz=int(row.nnz),
+                kind=str(row.kind),
+                field="pattern" if row.dtype == "binary" else str(row.dtype),
+                symmetric=int(row.rows) == int(row.cols) and float(row.nsym) == 1.0,
+                spd=bool(row.isspd),
+                cond=None,
+                licence=SUITESPARSE_LICENCE,
+                where="online",
+            )
+            for row in found
+        ]
+    except Exception as error:  # noqa: BLE001 - a foreign package that fetches at import
+        _log.info("ssgetpy's index is not used: %r", error)
+        return []
 
 
 def merge(sources: Iterable[Iterable[Entry]]) -> list[Entry]:

@@ -98,14 +98,18 @@ def machine_costs() -> Costs:
 
 def _cache_file() -> Path:
     root = os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool")
-    threads = os.environ.get("NUMBA_NUM_THREADS", str(os.cpu_count()))
-    host = f"{platform.node() or 'host'}-{platform.machine()}-{threads}"
+    # What decides thread counts decides costs.
+    threads = "-".join(
+        os.environ.get(name, "")
+        for name in ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    )
+    host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
     return Path(root) / f"costs-1-{safe}.json"
 
 
 def measure() -> Costs:
-    """Time products, fused steps and vector operations, interleaved; keep lower quartiles."""
+    """Time products, fused steps and vector operations on two sizes."""
     degree = 8
     recurrence = chebyshev_inverse((0.1, 14.0), degree)
     jobs: dict[str, Callable[[], Any]] = {}
@@ -116,16 +120,8 @@ def measure() -> Costs:
         jobs[f"product {label}"] = partial(operator.matmul, A, x)
         jobs[f"step {label}"] = partial(backend.apply, recurrence, x)
         jobs[f"vector {label}"] = partial(_axpy_and_dot, x, y)
-    for job in jobs.values():
-        job()  # compiles, warms caches
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(9):
-        for name, job in jobs.items():
-            begin = time.perf_counter()
-            job()
-            seconds[name].append(time.perf_counter() - begin)
-    # A busy moment may slow any repetition: the lower quartile is what the machine can do.
-    t = {name: float(np.quantile(values, 0.25)) for name, values in seconds.items()}
+    # Anything else that runs only adds time: the least is what the machine can do.
+    t = {name: min(_run(job) for _ in range(7)) for name, job in jobs.items()}
     work_small, work_large = (7 + ROW_WORK) * SMALL, (7 + ROW_WORK) * LARGE
 
     def affine(name: str, small: int, large: int) -> tuple[float, float]:
@@ -146,6 +142,20 @@ def measure() -> Costs:
         vector_call=vector_call,
         vector_rate=vector_rate,
     )
+
+
+def _run(job: Callable[[], Any]) -> float:
+    """Return seconds per call, over enough calls to fill a millisecond."""
+    job()  # compiles, warms caches
+    calls = 1
+    while True:
+        begin = time.perf_counter()
+        for _ in range(calls):
+            job()
+        elapsed = time.perf_counter() - begin
+        if elapsed >= 1e-3:
+            return elapsed / calls
+        calls *= 4
 
 
 def _axpy_and_dot(x: FloatArray, y: FloatArray) -> float:

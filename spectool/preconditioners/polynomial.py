@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from spectool._types import FloatArray, Rng
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.krylov import LanczosProcess, ritz
+from spectool.krylov import LanczosProcess, RitzData, ritz
 from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
 from spectool.planner import cg_iteration, machine_costs, simulate_cg, virtual_operator
 from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
@@ -33,10 +34,10 @@ _METHODS = ("auto", "none", "jacobi", "chebyshev", "chebyshev4")
 DEGREES = (2, 4, 8, 16, 32)
 LOW_ENDS = (1.0, 0.25)
 """The constants c of the lower end ``upper / (c m^2)`` that are tried."""
-MARGIN = 0.97
-"""A polynomial must promise at least 3% less time than Jacobi."""
-EASY = 32
-"""Iterations under which nothing is worth a longer probe."""
+MARGIN = 0.85
+"""A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
+WORTHWHILE = 0.03
+"""Seconds of plain CG below which choosing costs more than any choice saves."""
 TARGET = 1e-8
 
 
@@ -171,6 +172,7 @@ def preconditioner(
             inner, recurrence, report, spectrum, scale=scale, dtype=operator.dtype
         )
 
+    free = method == "auto" and degree is None
     plain = "Jacobi" if scale is not None else "identity"
     if method in ("none", "jacobi") or (method == "auto" and degree == 0):
         if method == "jacobi" and scale is None and _constant(operator) is None:
@@ -179,12 +181,16 @@ def preconditioner(
                 "pass a sparse array, or method='chebyshev'."
             )
         return finish(_jacobi(operator, scale, method), plain, "as asked")
-    if method == "auto" and degree is None and _is_diagonal(operator):
+    if free and _is_diagonal(operator):
         return finish(_jacobi(operator, scale, method), plain, "A is diagonal, so M is its inverse")
+    iteration = cg_iteration(machine_costs(), operator.n, operator.nnz, 0) if free else 0.0
+    if free and spectrum is None and 3 * operator.n * iteration <= WORTHWHILE:
+        return finish(_jacobi(operator, scale, method), plain, "A is too small to be worth a probe")
     if spectrum is None:
-        patience = None if method != "auto" or degree is not None else _is_easy
         label: Scaling = None if scale is None else "symmetric"
-        spectrum = probe(scaled, scaling=label, rng=rng, enough=patience)
+        spectrum = probe(
+            scaled, scaling=label, rng=rng, enough=partial(_is_easy, iteration) if free else None
+        )
     indefinite = _why_not_positive(operator, spectrum)
     if indefinite:
         if method != "auto" or degree is not None:
@@ -193,11 +199,11 @@ def preconditioner(
                 "Use method='auto' (falls back to |diag(A)|) with minres."
             )
         return finish(_jacobi(operator, scale, method), f"|{plain}|", indefinite)
-    if method == "auto" and degree is None and spectrum.ritz_values.size < 20:
+    if free and (most := _iterations_bound(spectrum)) * iteration <= WORTHWHILE:
         return finish(
             _jacobi(operator, scale, method),
             plain,
-            f"CG needs about {_predicted_iterations(spectrum)} iterations as it is",
+            f"CG takes at most {most:.0f} iterations as it is",
         )
     return finish(
         *_select(scaled, spectrum, method, degree, _jacobi(operator, scale, method), plain)
@@ -282,27 +288,24 @@ def _why_not_positive(operator: Operator, spectrum: Spectrum) -> str:
     return ""
 
 
-def _iterations_bound(low: float, high: float) -> float:
-    """CG's iterations to TARGET by the Chebyshev bound; infinite for low <= 0."""
+def _iterations_bound(ritz: RitzData | Spectrum) -> float:
+    """CG's iterations to TARGET by the Chebyshev bound; inf while the low end is unresolved."""
+    values, residuals = (
+        (ritz.values, ritz.residuals)
+        if isinstance(ritz, RitzData)
+        else (ritz.ritz_values, ritz.ritz_residuals)
+    )
+    low, high = float(values[0] - residuals[0]), float(values[-1] + residuals[-1])
     if low <= 0:
         return np.inf
     return float(np.ceil(0.5 * np.sqrt(high / low) * np.log(2.0 / TARGET)))
 
 
-def _is_easy(process: LanczosProcess) -> bool:
+def _is_easy(iteration: float, process: LanczosProcess) -> bool:
     """Whether a few Lanczos steps already show that plain CG is quick."""
-    if process.steps % 6 or process.steps > 18:
+    if process.steps < 4 or process.steps % 4:
         return False
-    run = ritz(process)
-    high = float(run.values[-1] + run.residuals[-1])
-    return _iterations_bound(float(run.values[0] - run.residuals[0]), high) <= EASY
-
-
-def _predicted_iterations(spectrum: Spectrum) -> int:
-    high = float(spectrum.ritz_values[-1] + spectrum.ritz_residuals[-1])
-    low = float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0])
-    bound = _iterations_bound(low, high)
-    return int(min(bound, spectrum.n)) if np.isfinite(bound) else spectrum.n
+    return _iterations_bound(ritz(process)) * iteration <= WORTHWHILE
 
 
 def _designs(
@@ -351,7 +354,12 @@ def _select(
     forced = method != "auto" or degree is not None
     table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
     if not forced and best.seconds > MARGIN * baseline.seconds:
-        return jacobi, plain, "no polynomial is predicted to be 3% faster", table
+        return (
+            jacobi,
+            plain,
+            f"no polynomial is predicted to take {1 - MARGIN:.0%} less time",
+            table,
+        )
     reason = (
         f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, {plain} {baseline.seconds:.3g} s"
     )
