@@ -222,7 +222,7 @@ def from_ssgetpy() -> list[Entry]:
             )
             for row in found
         ]
-    except Exception as error:  # noqa: BLE001 - a foreign package that fetches at import
+    except Exception as error:
         _log.info("ssgetpy's index is not used: %r", error)
         return []
 

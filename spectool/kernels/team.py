@@ -9,6 +9,7 @@ those of OpenBLAS after every long dot product of a solver; together they made a
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from queue import SimpleQueue
@@ -23,6 +24,7 @@ from numba.extending import intrinsic
 from spectool._types import Array, IntArray
 from spectool.kernels.compilation import JIT, THREADS, kernel
 
+_log = logging.getLogger("spectool")
 SPINS_BEFORE_YIELD = 4_000
 # Slots of the shared counters, one cache line apart.
 PHASE, ABANDONED = 0, 8
@@ -56,7 +58,11 @@ class _Members:
     def _serve(queue: SimpleQueue[tuple[Any, tuple[Any, ...]]]) -> None:
         while True:
             function, arguments = queue.get()
-            function(*arguments)
+            try:
+                function(*arguments)
+            except BaseException:  # the others must not wait for this part for ever
+                arguments[-1][ABANDONED] = 1
+                _log.exception("a helper thread of spectool failed")
             del function, arguments  # keep no operator alive while waiting
 
 
@@ -125,6 +131,8 @@ class Team:
             raise
         finally:
             members.busy.release()
+        if sync[ABANDONED]:
+            raise RuntimeError("a helper thread of spectool failed; its traceback was logged.")
 
 
 if JIT:

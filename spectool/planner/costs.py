@@ -1,7 +1,7 @@
 """What operations cost on this machine: measured once, kept in the user's cache.
 
 The model is affine in the work of a pass, ``entries + 4 rows``, and in the vector length. It only
-has to rank designs; a matrix-free operator is timed by its probe instead.
+has to rank designs; an operator that is no CSR matrix is timed itself instead.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import scipy.sparse as sp
 
 from spectool._types import FloatArray
 from spectool.backends.cpu import SERIAL_BELOW, CsrBackend
+from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
 
 _log = logging.getLogger("spectool")
@@ -56,25 +57,66 @@ class Costs:
     vector_call: float
     vector_rate: float
 
-    def product(self, n: int, nnz: int) -> float:
-        """Seconds of one ``A @ x`` as scipy's solvers call it."""
-        return self.product_call + self.product_rate * (nnz + ROW_WORK * n)
 
-    def application(self, n: int, nnz: int, degree: int) -> float:
-        """Seconds of one ``p(A) x`` with diagonal scaling, inside a LinearOperator."""
-        work = nnz + ROW_WORK * n
-        parallel = degree * nnz >= SERIAL_BELOW
-        rate = self.step_rate_large if parallel else self.step_rate_small
-        return self.step_call + degree * rate * work + 2 * self.vector(n)
+@dataclass(frozen=True, slots=True)
+class OperatorCosts:
+    """Seconds of each operation with one operator.
 
-    def vector(self, n: int) -> float:
-        """Seconds of one vector operation (dot or axpy)."""
-        return self.vector_call + self.vector_rate * n
+    Attributes
+    ----------
+    product : float
+        One ``A @ x`` as scipy's solvers call it.
+    call : float
+        One application of a recurrence of degree 0, inside a LinearOperator.
+    step_small, step_large : float
+        One degree more, with one thread and with the team.
+    vector : float
+        One vector operation (dot or axpy).
+    threshold : float
+        Degree from which the team works.
+    """
+
+    product: float
+    call: float
+    step_small: float
+    step_large: float
+    vector: float
+    threshold: float
+
+    def application(self, degree: int) -> float:
+        """Seconds of one ``p(A) x``."""
+        step = self.step_large if degree >= self.threshold else self.step_small
+        return self.call + degree * step
+
+    def cg_iteration(self, degree: int) -> float:
+        """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
+        return self.product + 6 * self.vector + self.application(degree)
 
 
-def cg_iteration(costs: Costs, n: int, nnz: int, degree: int) -> float:
-    """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
-    return costs.product(n, nnz) + 6 * costs.vector(n) + costs.application(n, nnz, degree)
+def operator_costs(A: Operator) -> OperatorCosts:
+    """Price one operator: by the machine's rates, or where A is no CSR matrix by one timed product.
+
+    The timed product is counted as a matvec of A.
+    """
+    costs, n = machine_costs(), A.n
+    vector = costs.vector_call + costs.vector_rate * n
+    call = costs.step_call + 2 * vector
+    if A.backend.name == "cpu":
+        work = A.nnz + ROW_WORK * n
+        return OperatorCosts(
+            product=costs.product_call + costs.product_rate * work,
+            call=call,
+            step_small=costs.step_rate_small * work,
+            step_large=costs.step_rate_large * work,
+            vector=vector,
+            threshold=SERIAL_BELOW / max(A.nnz, 1),
+        )
+    x = np.ones(n, dtype=A.dtype)
+    begin = time.perf_counter()
+    A.matmul(x)
+    product = time.perf_counter() - begin
+    step = product + 4 * vector
+    return OperatorCosts(product, call, step, step, vector, 0.0)
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from spectool._types import FloatArray, Rng
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.krylov import LanczosProcess, RitzData, ritz
 from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
-from spectool.planner import cg_iteration, machine_costs, simulate_cg, virtual_operator
+from spectool.planner import OperatorCosts, operator_costs, simulate_cg, virtual_operator
 from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
 from spectool.polynomials.chebyshev import checked_degree
 from spectool.results import Candidate, PreconditionerReport
@@ -183,7 +183,8 @@ def preconditioner(
         return finish(_jacobi(operator, scale, method), plain, "as asked")
     if free and _is_diagonal(operator):
         return finish(_jacobi(operator, scale, method), plain, "A is diagonal, so M is its inverse")
-    iteration = cg_iteration(machine_costs(), operator.n, operator.nnz, 0) if free else 0.0
+    costs = operator_costs(scaled)
+    iteration = costs.cg_iteration(0)
     if free and spectrum is None and 3 * operator.n * iteration <= WORTHWHILE:
         return finish(_jacobi(operator, scale, method), plain, "A is too small to be worth a probe")
     if spectrum is None:
@@ -205,9 +206,8 @@ def preconditioner(
             plain,
             f"CG takes at most {most:.0f} iterations as it is",
         )
-    return finish(
-        *_select(scaled, spectrum, method, degree, _jacobi(operator, scale, method), plain)
-    )
+    jacobi = _jacobi(operator, scale, method)
+    return finish(*_select(costs, spectrum, method, degree, jacobi, plain))
 
 
 def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> None:
@@ -324,7 +324,7 @@ def _designs(
 
 
 def _select(
-    scaled: Operator,
+    costs: OperatorCosts,
     spectrum: Spectrum,
     method: str,
     degree: int | None,
@@ -333,12 +333,10 @@ def _select(
 ) -> tuple[Recurrence, str, str, tuple[Candidate, ...]]:
     """Price every candidate on the virtual operator; return the cheapest and why."""
     nodes, weights = virtual_operator(spectrum)
-    costs = machine_costs()
-    n, nnz = scaled.n, scaled.nnz
 
     def price(name: str, recurrence: Recurrence) -> Candidate:
         iterations = simulate_cg(nodes, weights, recurrence, rtol=TARGET)
-        seconds = iterations * cg_iteration(costs, n, nnz, recurrence.degree)
+        seconds = iterations * costs.cg_iteration(recurrence.degree)
         return Candidate(
             name,
             recurrence.degree,
