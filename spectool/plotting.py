@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import html
+import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from spectool._types import FloatArray, Interval
-from spectool.errors import BackendUnavailableError
+from spectool.errors import BackendUnavailableError, InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+"""Colors that are told apart by almost everyone, in the order in which they are used."""
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.", (0, (7, 2)), (0, (4, 1, 1, 1)), "-")
+_WEIGHT = ({"linewidth": 1.7, "zorder": 3}, {"linewidth": 2.4, "zorder": 2})
+"""Dashed curves lie on top of the first, solid and broad one, so that equal curves show both."""
+_BINS = 100
+LOG_BEYOND = 20.0
+"""Curves whose lengths differ by more than this factor share a logarithmic axis."""
 
 
 class _HasDensity(Protocol):
@@ -21,7 +34,7 @@ class _HasDensity(Protocol):
     @property
     def interval(self) -> Interval: ...
 
-    def density(self, x: Any) -> FloatArray: ...
+    def cumulative(self, x: Any) -> FloatArray: ...
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -37,62 +50,134 @@ def _axes(ax: Axes | None) -> Axes:
     return axes
 
 
-def density(spectrum: _HasDensity, *, ax: Axes | None = None) -> Axes:
+def _plain(text: str) -> str:
+    """Return text that matplotlib shows as it is: no mathematics, no hidden legend entries."""
+    return text.replace("$", r"\$").lstrip("_")
+
+
+def _style(name: str, position: int, colors: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return color and dash of a curve: by its name where ``colors`` knows it, else by position."""
+    place = position % len(OKABE_ITO)
+    color = (colors or {}).get(name, OKABE_ITO[place])
+    if color in OKABE_ITO:
+        place = OKABE_ITO.index(color)
+    return {
+        "color": color,
+        "linestyle": _DASHES[place],
+        **_WEIGHT[place == 0],
+        "label": _plain(name),
+    }
+
+
+def density(spectrum: _HasDensity, *, ax: Axes | None = None, color: str = OKABE_ITO[0]) -> Axes:
     """Draw a spectral density and its Ritz values (ticks); logarithmic for positive spectra.
 
-    On a logarithmic axis the curve is the density per factor e, so that areas still are fractions
-    of the eigenvalues.
+    The density is averaged over bins, a hundredth of the axis each, so that a multiple eigenvalue
+    stays finite. On a logarithmic axis it is the density per factor e, so that areas still are
+    fractions of the eigenvalues.
     """
     axes = _axes(ax)
     low, high = float(spectrum.ritz_values[0]), float(spectrum.interval[1])
     log = low > 0 and high > 10 * low
-    x = np.geomspace(low / 4, high, 600) if log else np.linspace(spectrum.interval[0], high, 600)
-    y = spectrum.density(x) * (x if log else 1.0)
-    axes.fill_between(x, y, alpha=0.25)
-    axes.plot(x, y)
+    bins = _BINS + 1
+    edges = np.geomspace(low / 4, high, bins) if log else np.linspace(*spectrum.interval, bins)
+    y = np.diff(spectrum.cumulative(edges)) / np.diff(np.log(edges) if log else edges)
+    axes.stairs(y, edges, fill=True, alpha=0.2, color=color, linewidth=0)
+    axes.stairs(y, edges, color=color, linewidth=1.4)
     axes.plot(
         spectrum.ritz_values,
         np.zeros_like(spectrum.ritz_values),
         "|",
         color="black",
-        markersize=8,
+        markersize=9,
+        markeredgewidth=0.8,
         label="Ritz values",
+        clip_on=False,
+        zorder=3,
     )
     axes.set_xscale("log" if log else "linear")
-    axes.set_ylim(bottom=0)
+    top = float(y.max())
+    axes.set_ylim(0.0, 1.08 * top if top > 0 else 1.0)
     axes.set_xlabel("eigenvalue")
     axes.set_ylabel("density per unit of log" if log else "density")
+    axes.legend(frameon=False, loc="upper left")
     return axes
 
 
-def response(polynomial: Any, *, ax: Axes | None = None, interval: Interval | None = None) -> Axes:
-    """Draw a recurrence over its interval."""
+def response(
+    polynomial: Any,
+    *,
+    ax: Axes | None = None,
+    interval: Interval | None = None,
+    window: Interval | None = None,
+    color: str = OKABE_ITO[0],
+) -> Axes:
+    """Draw a recurrence over its interval, and shade the window that it is meant to keep."""
     axes = _axes(ax)
     lower, upper = interval or polynomial.interval
-    x = np.linspace(lower, upper, 1500)
-    axes.plot(x, polynomial(x), label=f"{polynomial.name}, degree {polynomial.degree}")
+    x = np.linspace(lower, upper, 1200)
+    if window is not None:
+        shown = max(window[0], lower), min(window[1], upper)
+        axes.axvspan(*shown, color=OKABE_ITO[3], alpha=0.2, linewidth=0, label="window")
+    axes.axhline(0.0, color="#999999", linewidth=0.8)
+    axes.plot(x, polynomial(x), color=color, linewidth=1.6, label=f"degree {polynomial.degree}")
+    axes.set_xlim(lower, upper)
     axes.set_xlabel("eigenvalue")
-    axes.set_ylabel("p")
+    axes.set_ylabel("p(eigenvalue)")
+    axes.legend(frameon=False, loc="upper right")
     return axes
 
 
-def convergence(histories: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+def convergence(
+    histories: Mapping[str, Sequence[Any]],
+    *,
+    ax: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    tolerance: float | None = None,
+) -> Axes:
     """Draw relative residuals (or errors) against cumulative matvecs; one curve per name.
 
-    Each history is a sequence of pairs ``(matvecs, residual)``.
+    Parameters
+    ----------
+    histories : mapping of str to sequence
+        Pairs ``(matvecs, residual)`` per method. Empty ones are left out.
+    ax : Axes, optional
+        Where to draw.
+    colors : mapping of str to str, optional
+        Per method; for the same colors in several pictures.
+    tolerance : float, optional
+        Drawn as a line.
     """
     axes = _axes(ax)
-    for name, history in histories.items():
+    curves, ends = [], []
+    for position, (name, history) in enumerate(histories.items()):
         points = np.asarray(history, dtype=np.float64).reshape(-1, 2)
-        axes.semilogy(points[:, 0], np.maximum(points[:, 1], 1e-17), label=name)
+        if not len(points):
+            continue
+        ends.append(max(float(points[-1, 0]), 1.0))
+        style = _style(name, position, colors)
+        curves += axes.semilogy(points[:, 0], np.maximum(points[:, 1], 1e-17), **style)
+    if tolerance is not None:
+        axes.axhline(tolerance, color="#777777", linewidth=0.9)
+    if ends and max(ends) > LOG_BEYOND * min(ends):
+        axes.set_xscale("log")
+        for curve in curves:
+            curve.set_xdata(np.maximum(curve.get_xdata(), 1.0))
+        axes.relim()
+        axes.autoscale_view()
     axes.set_xlabel("matvecs")
     axes.set_ylabel("relative residual")
-    axes.legend(frameon=False)
+    if ends:
+        axes.legend(frameon=False)
     return axes
 
 
 def performance_profile(
-    costs: Mapping[str, Sequence[float]], *, ax: Axes | None = None, unit: str = "cost"
+    costs: Mapping[str, Sequence[float]],
+    *,
+    ax: Axes | None = None,
+    unit: str = "cost",
+    colors: Mapping[str, str] | None = None,
 ) -> Axes:
     """Draw a Dolan-More performance profile; failures are ``inf``.
 
@@ -104,6 +189,8 @@ def performance_profile(
         Where to draw.
     unit : str
         What is compared, for the axis label.
+    colors : mapping of str to str, optional
+        Per solver.
 
     Notes
     -----
@@ -115,24 +202,93 @@ def performance_profile(
     .. [1] Dolan and More, Benchmarking optimization software with performance profiles, 2002.
     """
     axes = _axes(ax)
-    names = list(costs)
-    table = np.array([list(costs[name]) for name in names], dtype=np.float64)
-    best = table.min(axis=0)
-    solved = np.isfinite(best)
-    ratios = np.full_like(table, np.inf)
-    ratios[:, solved] = table[:, solved] / np.maximum(best[solved], 1e-300)
-    finite = ratios[np.isfinite(ratios)]
-    right = max(2.0, 1.1 * float(finite.max())) if finite.size else 2.0
-    for name, row in zip(names, ratios, strict=True):
+    ratios = profile_ratios(costs)
+    finite = [ratio for row in ratios.values() for ratio in row if np.isfinite(ratio)]
+    right = max(2.0, 1.25 * max(finite, default=1.0))
+    for position, (name, row) in enumerate(ratios.items()):
         reached = np.sort(row[np.isfinite(row)])
+        height = np.arange(1, reached.size + 1) / max(row.size, 1)
         x = np.concatenate([[1.0], reached, [right]])
-        counts = np.arange(1, reached.size + 1) / max(table.shape[1], 1)
-        y = np.concatenate([[0.0], counts, [counts[-1] if counts.size else 0.0]])
-        axes.step(x, y, where="post", label=name)
+        y = np.concatenate([[0.0], height, height[-1:] if height.size else [0.0]])
+        axes.step(x, y, where="post", **_style(name, position, colors))
     axes.set_xscale("log", base=2)
     axes.set_xlim(1.0, right)
-    axes.set_ylim(0.0, 1.02)
+    axes.set_ylim(0.0, 1.03)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.set_xlabel(f"within this factor of the best {unit}")
     axes.set_ylabel("fraction of problems")
-    axes.legend(frameon=False, loc="lower right")
+    if ratios:
+        axes.legend(frameon=False, loc="lower right")
     return axes
+
+
+def profile_ratios(costs: Mapping[str, Sequence[float]]) -> dict[str, FloatArray]:
+    """Return per solver the ratio of its cost to the best on each problem; ``inf`` if unsolved."""
+    names = list(costs)
+    table = np.array([list(costs[name]) for name in names], dtype=np.float64)
+    if not names:
+        return {}
+    table = table.reshape(len(names), -1)
+    ratios = np.full_like(table, np.inf)
+    if table.size:
+        best = table.min(axis=0)
+        solved = np.isfinite(best)
+        ratios[:, solved] = table[:, solved] / np.maximum(best[solved], 1e-300)
+    return dict(zip(names, ratios, strict=True))
+
+
+def blank_axes(size: tuple[float, float] = (5.4, 3.2)) -> Axes:
+    """Return axes of a figure of their own, light and without a window, for `to_svg`."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "plotting needs matplotlib; pip install 'spectool[plot]'."
+        ) from error
+    axes = Figure(figsize=size, layout="constrained").add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
+"""A hundredth of a point is fine enough for paths."""
+
+
+def _figure(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise InputError("these axes belong to no figure; draw on new ones.")
+    return figure
+
+
+def save(ax: Axes, path: Any) -> None:
+    """Write the figure of these axes; the suffix of the path is the format."""
+    _figure(ax).savefig(path, dpi=200)
+
+
+def to_svg(ax: Axes, *, label: str, key: str) -> str:
+    """Return the figure of these axes as an ``<svg>`` element for a page with other pictures.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn.
+    label : str
+        What a reader who cannot see the picture is told; escaped here.
+    key : str
+        Letters and digits; made part of every id, so that pictures of one page do not collide.
+    """
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": key}):
+        _figure(ax).savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(\bid="|="#|url\(#)', rf"\g<1>{key}-", text)
+    text = re.sub(r' d="[^"]*"', lambda path: _DECIMALS.sub(r"\1", path[0]), text)
+    text = re.sub(r"\s(width|height)=\"[\d.]+pt\"", "", text, count=2)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1).strip()

@@ -66,7 +66,8 @@ class CsrBackend:
         result = np.result_type(self.dtype, X.dtype)
         if self.dtype.kind != "c" and X.dtype.kind == "c":
             # A real matrix acts on real and imaginary parts alike: twice as many real columns.
-            parts = np.ascontiguousarray(X, dtype=result).view(self.dtype).reshape(len(X), -1)
+            real_dtype = np.empty(0, dtype=result).real.dtype
+            parts = np.ascontiguousarray(X, dtype=result).view(real_dtype).reshape(len(X), -1)
             both = self._execute(coefficients, parts, order)
             return np.ascontiguousarray(both).view(result).reshape(X.shape)
         # Forward execution overwrites its input, so it needs a copy.

@@ -96,7 +96,7 @@ def funm_multiply(
     Cost: Chebyshev 24 matvecs for the bounds, then ``degree`` per column, no reductions, 3 vectors;
     Lanczos one matvec, two reductions and one stored vector per step (beyond 1 GiB of basis twice
     the matvecs and 3 vectors). Error of degree d or d steps: at most twice the best polynomial's on
-    the spectrum for Lanczos, near-best on the interval for Chebyshev [1]_.
+    ``[lambda_min, lambda_max]`` for Lanczos, near-best on the safe interval for Chebyshev [1]_.
 
     References
     ----------

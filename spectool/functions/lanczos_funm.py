@@ -6,7 +6,8 @@ Source
     Musco and Sidford, Stability of the Lanczos method for matrix function approximation, SODA 2018,
     for why no reorthogonalization is needed.
 Deviations
-    (1) the bounds use the smallest Ritz value for the smallest eigenvalue, so they are estimates;
+    (1) the bounds take the smallest Ritz value less its residual for the smallest eigenvalue, so
+    they are estimates;
     (2) the basis is dropped once it outgrows ``MAX_BASIS_BYTES`` and regenerated in a second pass.
 Cost per step
     1 matvec, 2 reductions, 1 stored vector (or 3 in all and twice the matvecs).
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigvalsh_tridiagonal
+from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
 
 from spectool._types import Array, FloatArray
 from spectool.errors import NotPositiveDefiniteError
@@ -184,7 +185,7 @@ def _error_rule(
         alpha, beta = t * np.array(process.alpha), abs(t) * np.array(process.beta)
         logs = np.empty(expansion.shifts.size)
         log_shifted_residuals(alpha, beta, expansion.shifts, logs)
-        distance = np.abs(_nearest(alpha, beta[:-1], indefinite) + expansion.shifts)
+        distance = np.abs(_lowest(alpha, beta, indefinite) + expansion.shifts)
         with np.errstate(over="ignore", divide="ignore"):
             terms = expansion.weights * np.exp(np.minimum(logs, 700.0)) / distance
         return float(terms.sum())
@@ -192,12 +193,16 @@ def _error_rule(
     return rule
 
 
-def _nearest(alpha: FloatArray, off: FloatArray, indefinite: bool) -> float:
-    """Return the modulus of the Ritz value nearest to zero (the smallest one if definite)."""
-    if indefinite:
-        return float(np.abs(eigvalsh_tridiagonal(alpha, off)).min())
-    low = eigvalsh_tridiagonal(alpha, off, select="i", select_range=(0, 0))[0]
-    return max(float(low), 0.0)
+def _lowest(alpha: FloatArray, beta: FloatArray, indefinite: bool) -> float:
+    """Return a lower estimate of the smallest ``|eigenvalue|``: a Ritz value less its residual.
+
+    While that Ritz value is unresolved the estimate is 0, and the error stays large: nothing is
+    known yet about how small eigenvalues may be.
+    """
+    off = beta[:-1]
+    index = int(np.abs(eigvalsh_tridiagonal(alpha, off)).argmin()) if indefinite else 0
+    theta, s = eigh_tridiagonal(alpha, off, select="i", select_range=(index, index))
+    return max(float(abs(theta[0]) - beta[-1] * abs(s[-1, 0])), 0.0)
 
 
 def _exponential_error(process: LanczosProcess, t: float) -> float:

@@ -287,7 +287,7 @@ def jump(
 def convection_diffusion(
     shape: Sequence[int], peclet: float = 100.0, *, wind: str = "constant"
 ) -> Csr:
-    """Return ``-laplace u + peclet w . grad u`` with upwind differences: nonsymmetric.
+    """Return convection-diffusion with upwind differences, ``-laplace u + peclet div(w u)``.
 
     Parameters
     ----------

@@ -91,6 +91,8 @@ def lanczos_step(
         inverse = 1.0 / norm
         for i in range(uintp(first), uintp(last)):
             following[i] *= inverse
+    # The first part returns to the caller, who reads all rows: nobody may still be writing.
+    barrier(parts, phase + 1, sync)
     if first == 0:
         out[0] = alpha
         out[1] = norm

@@ -129,7 +129,7 @@ def chebyshev_interpolant(
 
     Notes
     -----
-    Error of degree d: ``2 M rho**-d / (rho - 1)`` for f analytic and bounded by M in the Bernstein
+    Error of degree d: ``4 M rho**-d / (rho - 1)`` for f analytic and bounded by M in the Bernstein
     ellipse of parameter rho [1]_.
 
     References
@@ -153,7 +153,7 @@ def chebyshev_interpolant(
             chebyshev_series(coefficients[: d + 1], where, name=title),
             float(np.abs(coefficients[d + 1 :]).sum()),
         )
-    m = 17
+    m = min(17, checked_degree(max_degree) + 1)
     while True:
         values = _values(f, chebyshev_points(m, where))
         coefficients = chebyshev_coefficients(values)

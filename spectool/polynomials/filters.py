@@ -38,7 +38,8 @@ def step_filter(window: Interval, interval: Interval, degree: int) -> Recurrence
     interval : tuple of float
         Safe bounds of the spectrum.
     degree : int
-        The transition at each end is about ``pi / degree`` half-widths of the interval wide.
+        At each end p falls from 90% to 10% over about ``2.4 pi / degree`` half-widths of the
+        interval.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Rec
     interval : tuple of float
         Safe bounds of the spectrum.
     degree : int
-        Degree; even ones are made odd or even so that the filter is positive on the wanted part.
+        Products with A per application, at least 1. The filter is positive on the wanted part.
     end : {"lower", "upper"}
         Which end of the spectrum is wanted.
 
@@ -95,11 +96,13 @@ def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Rec
     Raises
     ------
     InputError
-        If the edge lies outside the interval.
+        If the edge lies outside the interval, or ``end`` is unknown.
     """
     lower, upper = checked_interval(interval)
     if not lower < edge < upper:
         raise InputError(f"edge must lie inside [{lower:.6g}, {upper:.6g}]; got {edge:.6g}.")
+    if end not in ("lower", "upper"):
+        raise InputError(f"end must be 'lower' or 'upper'; got {end!r}.")
     d = checked_degree(degree, least=1)
     unwanted = (edge, upper) if end == "lower" else (lower, edge)
     center, half = 0.5 * (unwanted[1] + unwanted[0]), 0.5 * (unwanted[1] - unwanted[0])

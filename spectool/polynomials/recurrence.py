@@ -31,7 +31,10 @@ def _frozen(values: Any, name: str) -> FloatArray:
     raw = np.asarray(values)
     if raw.dtype.kind == "c":
         raise InputError(f"{name} must be real; got {raw.dtype}. Pair conjugate roots instead.")
-    array = np.array(raw, dtype=np.float64, ndmin=1)
+    try:
+        array = np.array(raw, dtype=np.float64, ndmin=1)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be numeric; got {raw.dtype} values.") from None
     if array.ndim != 1:
         raise InputError(f"{name} must be one-dimensional; got shape {array.shape}.")
     if not np.isfinite(array).all():
@@ -154,6 +157,8 @@ class Recurrence:
         order : {"clenshaw", "forward"}, optional
             Execution; the stable one by default.
         """
+        if order not in (None, "clenshaw", "forward"):
+            raise InputError(f"order must be 'clenshaw' or 'forward'; got {order!r}.")
         points = np.asarray(x)
         if points.dtype.kind not in "fc":
             points = points.astype(np.float64)

@@ -153,9 +153,8 @@ def preconditioner(
     if degree is not None:
         degree = checked_degree(degree)
     operator = as_operator(A, assume_a=assume_a)
-    given = operator.n_matvecs
-    scale = _scale(operator, scaling, spectrum)
-    scaled = operator if scale is None else operator.scaled(scale)
+    scale = None if method == "none" else _scale(operator, scaling, spectrum)
+    scaled = operator.recounted() if scale is None else operator.scaled(scale)
 
     def finish(
         recurrence: Recurrence,
@@ -164,7 +163,11 @@ def preconditioner(
         candidates: tuple[Candidate, ...] = (),
     ) -> Preconditioner:
         report = PreconditionerReport(
-            chosen, reason, candidates, given + scaled.n_matvecs, time.perf_counter() - begin
+            chosen,
+            reason,
+            candidates,
+            operator.n_matvecs + scaled.n_matvecs,
+            time.perf_counter() - begin,
         )
         inner = scaled.astype(_inner_dtype(precision, operator.dtype))
         inner.counter.add(report.n_matvecs)
@@ -181,7 +184,8 @@ def preconditioner(
                 "pass a sparse array, or method='chebyshev'."
             )
         return finish(_jacobi(operator, scale, method), plain, "as asked")
-    if free and _is_diagonal(operator):
+    exact = scale is not None or _constant(operator) is not None
+    if free and exact and _is_diagonal(operator):
         return finish(_jacobi(operator, scale, method), plain, "A is diagonal, so M is its inverse")
     costs = operator_costs(scaled)
     iteration = costs.cg_iteration(0)

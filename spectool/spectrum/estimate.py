@@ -140,6 +140,7 @@ def _collect(operator: Operator, runs: list[RitzData], scaling: Scaling) -> Spec
     values = values[order]
     residuals = np.concatenate([run.residuals for run in runs])[order]
     weights = np.concatenate([run.weights for run in runs])[order] / len(runs)
+    probes = np.repeat(np.arange(len(runs)), [run.values.size for run in runs])[order]
     complete = all(run.invariant for run in runs)
     rounding = 10 * float(np.finfo(operator.dtype).eps) * float(np.abs(values).max())
     source = "invariant Krylov space" if complete else "Lanczos polynomial"
@@ -174,6 +175,7 @@ def _collect(operator: Operator, runs: list[RitzData], scaling: Scaling) -> Spec
         ritz_values=values,
         ritz_residuals=residuals,
         weights=weights,
+        probes=probes,
         certificate=Certificate(lower, upper),
         n_probes=len(runs),
         n_matvecs=operator.n_matvecs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from spectool._types import FloatArray, Interval
+from spectool._types import FloatArray, IntArray, Interval
 from spectool.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,8 +73,72 @@ class CountEstimate(NamedTuple):
     standard_error: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Distribution:
+    """Smooth cumulative distribution of one probe, in x or log(x).
+
+    The true distribution crosses every step of the Gauss distribution (separation theorem of
+    Chebyshev, Markov and Stieltjes), so the midpoints of the steps are the natural places to pass
+    through; PCHIP keeps it monotone. Positive spectra are interpolated in log(x) and, where the
+    probe has not resolved their low end, continued below the first Ritz value by a power law down
+    to the height 1/n (Weyl's law: the exponent of a second-order operator in dimension d is d/2).
+    """
+
+    curve: PchipInterpolator
+    log: bool
+
+    @classmethod
+    def through(
+        cls, nodes: FloatArray, weights: FloatArray, residual: float, interval: Interval, n: int
+    ) -> _Distribution:
+        heights = np.cumsum(weights) - 0.5 * weights
+        first, last = float(nodes[0]), float(nodes[-1])
+        low, high = interval
+        log = first > 0
+        tail_x, tail_y = np.empty(0), np.empty(0)
+        if log and residual > 0.01 * first and nodes.size > 3:
+            y = np.geomspace(min(0.5 / n, 0.5 * float(heights[0])), heights[0], 12)[:-1]
+            x = first * (y / heights[0]) ** (1.0 / _low_end_exponent(nodes, heights))
+            keep = x > max(low, 1e-16 * last)
+            tail_x, tail_y = x[keep], y[keep]
+            low = float(tail_x[0]) / 2 if tail_x.size else first / 2
+        elif log:
+            low = max(low, first - residual)
+        if log:
+            low = max(low, 1e-16 * last)
+        x = np.concatenate([[min(low, first)], tail_x, nodes, [max(high, last)]])
+        y = np.concatenate([[0.0], tail_y, heights, [1.0]])
+        places = np.log(x) if log else x
+        room = 1e-9 * (places[-1] - places[0]) or 1e-12
+        places[0] -= room
+        places[-1] += room
+        apart = [0]
+        for i in range(1, len(places) - 1):
+            if places[apart[-1]] + room < places[i] < places[-1] - room:
+                apart.append(i)
+        apart.append(len(places) - 1)
+        return cls(PchipInterpolator(places[apart], y[apart], extrapolate=False), log)
+
+    def cumulative(self, x: FloatArray) -> FloatArray:
+        places = np.log(np.maximum(x, 1e-300)) if self.log else x
+        inside = np.clip(places, self.curve.x[0], self.curve.x[-1])
+        return np.asarray(np.clip(self.curve(inside), 0.0, 1.0), dtype=np.float64)
+
+    def density(self, x: FloatArray) -> FloatArray:
+        positive = np.where(x > 0, x, 1.0)
+        places = np.log(positive) if self.log else x
+        values = np.nan_to_num(self.curve.derivative()(places), nan=0.0)
+        if self.log:
+            values = np.where(x > 0, values / positive, 0.0)
+        return np.asarray(np.maximum(values, 0.0), dtype=np.float64)
+
+    def grid(self) -> FloatArray:
+        places = np.linspace(self.curve.x[0], self.curve.x[-1], 2049)
+        return np.exp(places) if self.log else places
+
+
 def _low_end_exponent(nodes: FloatArray, heights: FloatArray) -> float:
-    """Return the slope of log(cumulative) against log(lambda) over the lowest Ritz values."""
+    """Return the slope of log(cumulative) against log(x) over the lowest Ritz values."""
     k = min(4, nodes.size)
     x, y = np.log(nodes[:k]), np.log(np.maximum(heights[:k], 1e-300))
     slope = float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 1.0
@@ -92,6 +156,8 @@ class Spectrum:
     ritz_values, ritz_residuals, weights : ndarray, shape (m,)
         Ascending Ritz values of all probes together, their residual norms, and Gauss weights (they
         sum to 1): ``sum_i weights[i] f(ritz_values[i])`` estimates ``trace f(A) / n``.
+    probes : ndarray of int, shape (m,)
+        Which probe each Ritz value is from.
     certificate : Certificate
         The bounds and their sources.
     n_probes : int
@@ -108,6 +174,7 @@ class Spectrum:
     ritz_values: FloatArray
     ritz_residuals: FloatArray
     weights: FloatArray
+    probes: IntArray
     certificate: Certificate
     n_probes: int
     n_matvecs: int
@@ -135,65 +202,30 @@ class Spectrum:
         return (lower, upper) if upper - lower > room else (lower - room, upper + room)
 
     @cached_property
-    def _cdf(self) -> tuple[PchipInterpolator, bool]:
-        """Monotone interpolant through the midpoints of the quadrature's steps.
-
-        The true distribution crosses every step of the Gauss distribution (separation theorem of
-        Chebyshev, Markov and Stieltjes), so the midpoints are the natural places to pass through.
-        Positive spectra are interpolated in log(lambda) and, where the probe has not resolved
-        their low end, continued below the first Ritz value by a power law down to the height 1/n
-        (Weyl's law: the exponent of a second-order operator in dimension d is d/2).
-        """
-        lower, upper = self.interval
-        nodes, weights = self.ritz_values, self.weights
-        heights = np.cumsum(weights) - 0.5 * weights
-        first, last = float(nodes[0]), float(nodes[-1])
-        tail_x, tail_y = [lower], [0.0]
-        log = first > 0
-        if log:
-            resolved = first - float(self.ritz_residuals[0])
-            lower = max(lower, resolved, 0.0)
-            if self.ritz_residuals[0] > 0.01 * first and nodes.size > 3:
-                exponent = _low_end_exponent(nodes, heights)
-                end = min(0.5 / self.n, 0.5 * float(heights[0]))
-                y = np.geomspace(end, heights[0], 12)[:-1]
-                x = first * (y / heights[0]) ** (1.0 / exponent)
-                keep = x > max(self.interval[0], 1e-16 * last)
-                tail_x, tail_y = x[keep].tolist(), y[keep].tolist()
-                lower = 0.5 * tail_x[0] if tail_x else 0.5 * first
-            lower = max(lower, 1e-16 * last)
-            tail_x, tail_y = [min(lower, first), *tail_x], [0.0, *tail_y]
-        x = np.concatenate([tail_x, nodes, [max(upper, last)]])
-        y = np.concatenate([tail_y, heights, [1.0]])
-        places = np.log(x) if log else x
-        room = 1e-9 * (places[-1] - places[0]) or 1e-12
-        places[0] -= room
-        places[-1] += room
-        apart = [0]
-        for i in range(1, len(places) - 1):
-            if places[i] > places[apart[-1]] + room and places[i] < places[-1] - room:
-                apart.append(i)
-        apart.append(len(places) - 1)
-        return PchipInterpolator(places[apart], y[apart], extrapolate=False), log
+    def _distributions(self) -> tuple[_Distribution, ...]:
+        """One smooth distribution per probe; they are averaged."""
+        return tuple(
+            _Distribution.through(
+                self.ritz_values[of],
+                self.weights[of] * self.n_probes,
+                float(self.ritz_residuals[of][0]),
+                self.interval,
+                self.n,
+            )
+            for of in (self.probes == i for i in range(self.n_probes))
+        )
 
     def cumulative(self, x: Any) -> FloatArray:
         """Return the estimated fraction of eigenvalues at most x; shape of x."""
-        cdf, log = self._cdf
         points = np.asarray(x, dtype=np.float64)
-        places = np.log(np.maximum(points, 1e-300)) if log else points
-        inside = np.clip(places, cdf.x[0], cdf.x[-1])
-        return np.asarray(np.clip(cdf(inside), 0.0, 1.0), dtype=np.float64)
+        values = [d.cumulative(points) for d in self._distributions]
+        return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
     def density(self, x: Any) -> FloatArray:
         """Return the estimated spectral density, shape of x; it integrates to 1 (unit 1 / A)."""
-        cdf, log = self._cdf
         points = np.asarray(x, dtype=np.float64)
-        positive = points > 0
-        places = np.log(np.where(positive, points, 1.0)) if log else points
-        values = np.nan_to_num(cdf.derivative()(places), nan=0.0)
-        if log:
-            values = np.where(positive, values / np.where(positive, points, 1.0), 0.0)
-        return np.asarray(np.maximum(values, 0.0), dtype=np.float64)
+        values = [d.density(points) for d in self._distributions]
+        return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
     def count(self, lo: float, hi: float) -> CountEstimate:
         """Estimate how many eigenvalues lie in (lo, hi], with its standard error.
@@ -206,23 +238,29 @@ class Spectrum:
         Notes
         -----
         For a start vector uniform on the sphere the measure of k of n eigenvalues is Beta
-        distributed; its variance gives ``2 k (n - k) / ((n + 2) n_probes)``.
+        distributed, with variance ``2 k (n - k) / (n + 2)``; each end inside the spectrum adds what
+        the interpolation between Ritz values may err.
         """
         if not lo < hi:
             raise InputError(f"count needs lo < hi; got ({lo}, {hi}).")
         fraction = float(self.cumulative(hi) - self.cumulative(lo))
         k = self.n * fraction
-        error = np.sqrt(2.0 * k * max(self.n - k, 0.0) / ((self.n + 2.0) * self.n_probes))
-        return CountEstimate(k, float(error))
+        variance = 2.0 * k * max(self.n - k, 0.0) / (self.n + 2.0)
+        # Inside a step of the quadrature the distribution is only interpolated: an error uniform
+        # within the step's height has this variance.
+        for edge in (lo, hi):
+            if self.interval[0] < edge < self.interval[1] and not self.complete:
+                step = float(self.weights[np.abs(self.ritz_values - edge).argmin()])
+                variance += (self.n * self.n_probes * step) ** 2 / 12.0
+        return CountEstimate(k, float(np.sqrt(variance / self.n_probes)))
 
     def quantile(self, p: Any) -> FloatArray:
         """Return the estimated eigenvalues below which the fractions p lie; shape of p."""
-        cdf, log = self._cdf
-        grid = np.linspace(cdf.x[0], cdf.x[-1], 4097)
-        heights = np.maximum.accumulate(cdf(grid))
+        grid = np.unique(np.concatenate([d.grid() for d in self._distributions]))
+        heights = np.maximum.accumulate(self.cumulative(grid))
         rising = np.concatenate([[True], np.diff(heights) > 0])
-        places = np.interp(np.asarray(p, dtype=np.float64), heights[rising], grid[rising])
-        return np.asarray(np.exp(places) if log else places, dtype=np.float64)
+        values = np.interp(np.asarray(p, dtype=np.float64), heights[rising], grid[rising])
+        return np.asarray(values, dtype=np.float64)
 
     def sample(self, m: int) -> FloatArray:
         """Return the virtual spectrum: m equally likely eigenvalues, ascending, shape (m,)."""

@@ -1,0 +1,273 @@
+"""The questions: solve, f(A) b, lowest eigenpairs; ours and scipy's answers, and the judges.
+
+What is counted
+    ``matvecs`` counts products with A at the border, and inside M and filters by their own
+    counters; set-up included. ``scipy.sparse.linalg.cg`` makes three reductions per iteration (two
+    inner products, one norm) and one for ``||b||``; a probe of k steps makes at most 3 k. ARPACK
+    and ``funm_multiply_krylov`` do not tell, so their reductions are left open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg as sla
+
+from spectool._types import Array, FloatArray, ScalarMap
+from spectool.bench.measure import Answer, Contestant, Task, Trace, Verdict
+from spectool.bench.problems import RTOL, Problem
+from spectool.eigen import spectral_filter
+from spectool.functions import funm_multiply
+from spectool.preconditioners import preconditioner
+from spectool.results import Status
+from spectool.spectrum import estimate_spectrum
+
+MAXITER = 100_000
+PAIRS = 6
+"""Eigenpairs wanted at the low end."""
+PLAIN, JACOBI, OURS = "cg", "cg + Jacobi", "cg + spectool"
+SPECTOOL = "spectool"
+
+
+# --- A x = b ---------------------------------------------------------------------------------
+
+
+def _solver(make: Callable[[Problem], Any] | None) -> Callable[[Problem, Trace | None], Answer]:
+    def run(problem: Problem, trace: Trace | None) -> Answer:
+        A, b = problem.A, problem.b
+        begin = time.perf_counter()
+        M = None if make is None else make(problem)
+        setup = 0.0 if make is None else time.perf_counter() - begin
+        if trace is None:
+            x, info = sla.cg(A, b, M=M, rtol=RTOL, maxiter=MAXITER)
+            return Answer(x, info == 0, setup)
+
+        def inner() -> int:
+            return int(getattr(M, "n_matvecs", 0))
+
+        def record(x: FloatArray) -> None:
+            trace.iterate(inner, lambda: _relative_residual(problem, x))
+
+        probing = inner()
+        trace.history.append((probing, 1.0))
+        x, info = sla.cg(trace.watch(A), b, M=M, rtol=RTOL, maxiter=MAXITER, callback=record)
+        trace.history.append((trace.matvecs + inner(), _relative_residual(problem, x)))
+        return Answer(
+            x,
+            info == 0,
+            setup,
+            matvecs=trace.matvecs + inner(),
+            reductions=3 * trace.iterations + 1 + 3 * probing,
+            note=str(getattr(getattr(M, "report", None), "chosen", "")),
+        )
+
+    return run
+
+
+def _relative_residual(problem: Problem, x: FloatArray) -> float:
+    return float(np.linalg.norm(problem.b - problem.A @ x) / np.linalg.norm(problem.b))
+
+
+def _jacobi(problem: Problem) -> sla.LinearOperator:
+    inverse = 1.0 / problem.A.diagonal()
+    return sla.LinearOperator(
+        problem.A.shape, matvec=lambda r: inverse * r.ravel(), dtype=np.float64
+    )
+
+
+def _judge_solve(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, Verdict]:
+    return {
+        name: Verdict(_relative_residual(problem, answer.value)) for name, answer in answers.items()
+    }
+
+
+# --- f(A) b ----------------------------------------------------------------------------------
+
+_SCALAR: dict[str, ScalarMap] = {
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "invsqrt": lambda x: 1.0 / np.sqrt(x),
+}
+_DENSE: dict[str, Callable[[Any], Any]] = {
+    "sqrt": scipy.linalg.sqrtm,
+    "invsqrt": lambda H: scipy.linalg.inv(scipy.linalg.sqrtm(H)),
+}
+
+
+def _our_function(name: str) -> Callable[[Problem, Trace | None], Answer]:
+    def run(problem: Problem, _trace: Trace | None) -> Answer:
+        t = -problem.t if name == "exp" else 1.0
+        solution = funm_multiply(name, problem.A, problem.b, rtol=RTOL, t=t, rng=problem.seed)
+        if solution.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt  # the verb keeps its best result; the benchmark must stop
+        return Answer(
+            solution.y,
+            solution.converged,
+            matvecs=solution.n_matvecs,
+            reductions=solution.n_reductions,
+            estimate=solution.error_estimate,
+            note=solution.method,
+        )
+
+    return run
+
+
+def _expm_multiply(problem: Problem, trace: Trace | None) -> Answer:
+    scaled = -problem.t * problem.A
+    if trace is None:
+        return Answer(sla.expm_multiply(scaled, problem.b))
+    y = sla.expm_multiply(trace.watch(scaled), problem.b, traceA=float(scaled.trace()))
+    return Answer(y, matvecs=trace.matvecs)
+
+
+def _funm_krylov(name: str, steps: int | None = None) -> Callable[[Problem, Trace | None], Answer]:
+    """Return scipy's restarted Krylov method; ``steps`` per restart, its default 20 if None."""
+
+    def run(problem: Problem, trace: Trace | None) -> Answer:
+        A = problem.A if trace is None else trace.watch(problem.A)
+        m = None if steps is None else min(steps, problem.n)
+        y = sla.funm_multiply_krylov(
+            _DENSE[name], A, problem.b, assume_a="her", rtol=RTOL, restart_every_m=m
+        )
+        return Answer(np.real(y), matvecs=None if trace is None else trace.matvecs)
+
+    return run
+
+
+def _judge_function(
+    name: str,
+) -> Callable[[Problem, Mapping[str, Answer]], dict[str, Verdict]]:
+    def judge(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, Verdict]:
+        factor = -problem.t if name == "exp" else 1.0
+        f = _SCALAR[name]
+        truth = problem.reference(lambda lam: f(factor * lam), singular=name == "invsqrt")
+        if truth is not None:
+            return {n: Verdict(_distance(a.value, truth)) for n, a in answers.items()}
+        ours = answers.get(SPECTOOL)
+        return {n: Verdict(np.nan, note=_difference(n, a, ours)) for n, a in answers.items()}
+
+    return judge
+
+
+def _difference(name: str, answer: Answer, ours: Answer | None) -> str:
+    if ours is None or name == SPECTOOL:
+        return ""
+    return f"differs from {SPECTOOL} by {_distance(answer.value, ours.value):.1e}"
+
+
+def _distance(y: Array, truth: Array) -> float:
+    return float(np.linalg.norm(y - truth) / np.linalg.norm(truth))
+
+
+# --- the lowest eigenpairs -------------------------------------------------------------------
+
+
+def _plain_eigsh(problem: Problem, trace: Trace | None) -> Answer:
+    A = problem.A if trace is None else trace.watch(problem.A)
+    _, V = sla.eigsh(A, k=_pairs(problem), which="SA", tol=RTOL, v0=problem.b)
+    w, V = _rayleigh_ritz(problem, V)
+    return Answer((w, V), matvecs=None if trace is None else trace.matvecs + V.shape[1])
+
+
+def low_window(problem: Problem) -> tuple[float, float]:
+    """Return a window that the probe expects to hold twice the wanted eigenvalues."""
+    k = _pairs(problem)
+    return -np.inf, float(problem.spectrum.quantile(2.0 * k / problem.n))
+
+
+def _filtered_eigsh(problem: Problem, _trace: Trace | None) -> Answer:
+    begin = time.perf_counter()
+    k = _pairs(problem)
+    spectrum = estimate_spectrum(problem.A, rng=problem.seed)
+    window = (-np.inf, float(spectrum.quantile(2.0 * k / problem.n)))
+    F = spectral_filter(problem.A, window, spectrum=spectrum, rng=problem.seed)
+    setup = time.perf_counter() - begin
+    _, V = sla.eigsh(F, k=k, which="LA", tol=RTOL, v0=problem.b)
+    w, V = _rayleigh_ritz(problem, V)
+    return Answer(
+        (w, V),
+        setup_seconds=setup,
+        matvecs=spectrum.n_matvecs + F.n_matvecs + k,
+        note=f"{F.recurrence.name}, degree {F.recurrence.degree}",
+    )
+
+
+def _pairs(problem: Problem) -> int:
+    return max(1, min(PAIRS, problem.n // 8))
+
+
+def _rayleigh_ritz(problem: Problem, V: FloatArray) -> tuple[FloatArray, FloatArray]:
+    V, _ = np.linalg.qr(V)
+    w, S = np.linalg.eigh(V.T @ (problem.A @ V))
+    return w, V @ S
+
+
+def _judge_pairs(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, Verdict]:
+    """Judge residuals relative to ``||A||``, and completeness.
+
+    Rayleigh-Ritz values of any k-dimensional space lie above the k smallest eigenvalues, so a
+    value above another method's (or above the dense one) proves that an eigenvalue was missed.
+    """
+    norm = problem.spectrum.interval[1]
+    values = [answer.value[0] for answer in answers.values()]
+    if problem.smallest is not None:
+        values.append(problem.smallest[: _pairs(problem)])
+    lowest = np.min(values, axis=0)
+    verdicts = {}
+    for name, answer in answers.items():
+        w, V = answer.value
+        error = float(np.linalg.norm(problem.A @ V - V * w, axis=0).max() / norm)
+        above = np.flatnonzero(w > lowest + 10 * RTOL * norm)
+        note = f"missed an eigenvalue: number {above[0] + 1} is too high" if above.size else ""
+        verdicts[name] = Verdict(error, wrong=above.size > 0, note=note)
+    return verdicts
+
+
+def _function_task(f: str, *rivals: Contestant, name: str = "") -> Task:
+    ours = Contestant(SPECTOOL, _our_function(f), ours=True)
+    return Task(name or f, (*rivals, ours), _judge_function(f), RTOL)
+
+
+TASKS: dict[str, Task] = {
+    "solve": Task(
+        "solve",
+        (
+            Contestant(PLAIN, _solver(None)),
+            Contestant(JACOBI, _solver(_jacobi)),
+            Contestant(OURS, _solver(lambda p: preconditioner(p.A, rng=p.seed)), ours=True),
+        ),
+        _judge_solve,
+        RTOL,
+    ),
+    "exp": _function_task("exp", Contestant("scipy expm_multiply", _expm_multiply)),
+    "sqrt": _function_task("sqrt", Contestant("scipy funm_krylov", _funm_krylov("sqrt"))),
+    "invsqrt": _function_task("invsqrt", Contestant("scipy funm_krylov", _funm_krylov("invsqrt"))),
+    "invsqrt, long restarts": _function_task(
+        "invsqrt",
+        Contestant("scipy funm_krylov", _funm_krylov("invsqrt")),
+        Contestant("scipy funm_krylov, m=100", _funm_krylov("invsqrt", 100)),
+        name="invsqrt, long restarts",
+    ),
+    "eigenpairs": Task(
+        "eigenpairs",
+        (
+            Contestant("scipy eigsh", _plain_eigsh),
+            Contestant("spectool filter", _filtered_eigsh, ours=True),
+        ),
+        _judge_pairs,
+        RTOL,
+    ),
+}
+DESCRIPTIONS = {
+    "solve": "A x = b, relative residual 1e-8",
+    "exp": "exp(-t A) b with t = 50 / upper end, relative error 1e-8",
+    "sqrt": "A^(1/2) b, relative error 1e-8",
+    "invsqrt": "A^(-1/2) b, relative error 1e-8",
+    "invsqrt, long restarts": "A^(-1/2) b, relative error 1e-8; scipy with 20 and 100 steps per "
+    "restart",
+    "eigenpairs": f"the {PAIRS} lowest eigenpairs, residual 1e-8 ||A||",
+}
