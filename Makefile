@@ -16,7 +16,8 @@ demo: $(VENV)/.demo
 	$(BIN)/spectool demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --doctest-modules tests spectool
+	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tests spectool \
+		docs/how-to docs/tutorials docs/explanation
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,4 +44,4 @@ $(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) report docs/_build docs/auto_examples build dist
+	rm -rf $(VENV) report docs/_build docs/auto_examples docs/reference/generated build dist

@@ -110,21 +110,30 @@ def response(
     ax: Axes | None = None,
     interval: Interval | None = None,
     window: Interval | None = None,
+    relative: bool = False,
     color: str = OKABE_ITO[0],
 ) -> Axes:
-    """Draw a recurrence over its interval, and shade the window that it is meant to keep."""
+    """Draw a recurrence over its interval, and shade the window that it is meant to keep.
+
+    ``relative`` divides by the largest modulus that is drawn: eigenvectors do not see the scale.
+    """
     axes = _axes(ax)
     lower, upper = interval or polynomial.interval
     x = np.linspace(lower, upper, 1200)
+    y = np.asarray(polynomial(x))
+    if relative:
+        y = y / (float(np.abs(y).max()) or 1.0)
+        axes.set_ylim(min(-0.1, 1.1 * float(y.min())), 1.35)
     if window is not None:
         shown = max(window[0], lower), min(window[1], upper)
         axes.axvspan(*shown, color=OKABE_ITO[3], alpha=0.2, linewidth=0, label="window")
     axes.axhline(0.0, color="#999999", linewidth=0.8)
-    axes.plot(x, polynomial(x), color=color, linewidth=1.6, label=f"degree {polynomial.degree}")
+    axes.plot(x, y, color=color, linewidth=1.6, label=f"degree {polynomial.degree}")
     axes.set_xlim(lower, upper)
     axes.set_xlabel("eigenvalue")
-    axes.set_ylabel("p(eigenvalue)")
-    axes.legend(frameon=False, loc="upper right")
+    axes.set_ylabel("p / max |p|" if relative else "p")
+    axes.ticklabel_format(axis="x", scilimits=(-2, 4))
+    axes.legend(frameon=False, loc="upper right", ncols=2)
     return axes
 
 

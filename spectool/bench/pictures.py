@@ -60,6 +60,7 @@ def filter_pictures(run: Run) -> Iterator[Picture]:
             ax=plotting.blank_axes(),
             interval=(low, min(upper, low + 6 * (edge - low))),
             window=F.window,
+            relative=True,
         )
         label = f"Response of the spectral filter on {matrix}"
         svg = plotting.to_svg(axes, label=label, key=f"filter{number}")

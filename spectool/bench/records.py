@@ -21,7 +21,7 @@ class Outcome(enum.StrEnum):
 
     MET = "met the tolerance"
     UNVERIFIED = "no reference"
-    INACCURATE = "wrong"
+    INACCURATE = "inaccurate"
     UNCONVERGED = "not converged"
     TIMEOUT = "time-out"
     FAILED = "failed"

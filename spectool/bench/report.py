@@ -271,7 +271,8 @@ def _method_notes(run: Run) -> str:
         "and gives no warning.",
         "Eigenvalues are missed where another method's Rayleigh quotients are lower, which proves "
         "it. Eigenpair residuals are relative to the norm of A; both methods run ARPACK with "
-        "tol = 1e-8, and both end with a Rayleigh-Ritz step.",
+        "its default tolerance (working precision; looser ones miss multiple eigenvalues) and end "
+        "with a Rayleigh-Ritz step.",
     )
     items = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
     return f'<h2>How this was measured</h2>\n<div class="soft">{items}</div>'

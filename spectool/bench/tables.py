@@ -115,7 +115,7 @@ def solve_verdict(rows: Sequence[Row]) -> list[str]:
         if task != "solve" or ours is None or jacobi is None:
             continue
         if ours.outcome is Outcome.INACCURATE:
-            wrong.append(f"{matrix} ({ours.error:.1e})")
+            wrong.append(f"{matrix} ({ours.error:.1e}, Jacobi CG {jacobi.error:.1e})")
         if not jacobi.outcome.solved:
             continue
         if not ours.outcome.solved:

@@ -88,8 +88,8 @@ def spectral_filter(
     -------
     SpectralFilter
         With values in [0, 1] on the spectrum ("step"; about 0.7 in the middle of the window and
-        half of that at its ends for the automatic degree, nearly 1 for four times as much), or 1 at the end of the spectrum and at
-        most ``1 / T_d`` in modulus on the unwanted part ("chebyshev").
+        half of that at its ends for the automatic degree, nearly 1 for four times as much), or 1
+        at the end of the spectrum and at most ``1 / T_d`` on the unwanted part ("chebyshev").
 
     Raises
     ------

@@ -30,8 +30,11 @@ class ChebyshevAnswer:
 
 
 def column_norms(B: Array) -> FloatArray:
-    """Return the 2-norms of the columns of (n,) or (n, m), shape (1,) or (m,)."""
-    return np.asarray(np.linalg.norm(B.reshape(len(B), -1), axis=0), dtype=np.float64)
+    """Return the 2-norms of the columns of (n,) or (n, m), shape (1,) or (m,); never overflows."""
+    columns = np.abs(B.reshape(len(B), -1))
+    largest = columns.max(axis=0, initial=0.0)
+    unit = np.where(largest > 0, largest, 1.0)
+    return np.asarray(largest * np.linalg.norm(columns / unit, axis=0), dtype=np.float64)
 
 
 def chebyshev_funm(
@@ -52,8 +55,8 @@ def chebyshev_funm(
     norms = column_norms(B)
     eps = float(np.finfo(operator.dtype).eps)
 
-    def f(z: FloatArray) -> Array:
-        return np.asarray(function.evaluate(t * z))
+    def f(z: FloatArray) -> FloatArray:
+        return function(t * z)
 
     tolerance = 0.1 * rtol
     while True:
@@ -67,6 +70,6 @@ def chebyshev_funm(
         error = tail * norms
         wanted = rtol * sizes
         unmet = (error > wanted) & (rounding <= wanted)
-        if not unmet.any() or recurrence.degree >= max_degree or tolerance < 1e-18:
+        if not unmet.any() or recurrence.degree >= max_degree or tolerance < eps:
             return ChebyshevAnswer(y, error, rounding, recurrence)
         tolerance *= max(0.1 * float((wanted[unmet] / error[unmet]).min()), 1e-12)

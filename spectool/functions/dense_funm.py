@@ -40,8 +40,7 @@ def dense_funm(function: ScalarFunction, A: Array, B: Array, *, t: float) -> Den
     complaint = outside_domain(function, z, 10 * eps * size)
     if complaint:
         raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
-    with np.errstate(all="ignore"):
-        values, slope = function.with_slope(z)
+    values, slope = function.with_slope(z)
     coefficients = V.conj().T @ B
     columns = coefficients.reshape(len(z), -1)
     y = V @ (values[:, None] * columns)

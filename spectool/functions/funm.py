@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -112,34 +113,22 @@ def funm_multiply(
     """
     begin = time.perf_counter()
     function = as_scalar_function(f)
-    if method not in _METHODS:
-        raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
-    if isinstance(t, complex) or not (np.ndim(t) == 0 and np.isfinite(t) and t != 0):
-        raise InputError(f"t must be a finite, real, nonzero number; got {t!r}.")
+    check_options(method, t, rtol, maxiter)
     limit = MAXITER if maxiter is None else int(maxiter)
-    if limit < 1:
-        raise InputError(f"maxiter must be positive; got {maxiter}.")
     operator = as_operator(A, assume_a=assume_a)
     B = _right_hand_sides(operator, b)
     if rtol is None:
         rtol = 1e-4 if np.finfo(operator.dtype).eps > 1e-10 else 1e-8
-    if not 0 < rtol < 1:
-        raise InputError(f"rtol must lie in (0, 1); got {rtol}.")
     if spectrum is not None:
         check_spectrum(spectrum, operator)
-    elif B.any():
-        spectrum = probe(operator, rng=rng)
-    if spectrum is None:
+    if not B.any():
         y = np.zeros(B.shape, dtype=np.result_type(operator.dtype, B.dtype))
+        seconds = time.perf_counter() - begin
         return FunctionSolution(
-            y,
-            0.0,
-            Status.CONVERGED,
-            operator.n_matvecs,
-            0,
-            time.perf_counter() - begin,
-            "b is zero",
+            y, 0.0, Status.CONVERGED, operator.n_matvecs, 0, seconds, "b is zero"
         )
+    if spectrum is None:
+        spectrum = probe(operator, rng=rng)
     task = _Task(function, operator, B, rtol, float(t), spectrum, limit, callback, begin)
     task.check_domain()
     chosen, reason = _choose(task, method)
@@ -195,6 +184,18 @@ class _Task:
             method=method,
             report=report,
         )
+
+
+def check_options(method: Any, t: Any, rtol: Any, maxiter: Any) -> None:
+    """Raise InputError for what is wrong with the options that need no operator."""
+    if method not in _METHODS:
+        raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
+    if isinstance(t, bool) or not (isinstance(t, Real) and np.isfinite(float(t)) and t != 0):
+        raise InputError(f"t must be a finite, real, nonzero number; got {t!r}.")
+    if rtol is not None and not (isinstance(rtol, Real) and 0 < float(rtol) < 1):
+        raise InputError(f"rtol must lie in (0, 1); got {rtol!r}.")
+    if maxiter is not None and not (isinstance(maxiter, Integral) and int(maxiter) > 0):
+        raise InputError(f"maxiter must be a positive integer; got {maxiter!r}.")
 
 
 def _right_hand_sides(operator: Operator, b: Any) -> Array:
@@ -256,8 +257,9 @@ def _by_chebyshev(task: _Task, reason: str) -> FunctionSolution:
     )
     sizes = column_norms(answer.y)
     error, rounding = _relative(answer.error, sizes), _relative(answer.rounding, sizes)
-    status = Status.CONVERGED if error <= task.rtol else Status.MAXITER
     degree = answer.recurrence.degree
+    exhausted = error > task.rtol and degree >= task.limit
+    status = Status.MAXITER if exhausted else Status.CONVERGED
     return task.solution(
         answer.y, error, rounding, status, 0, f"chebyshev, degree {degree}", reason
     )

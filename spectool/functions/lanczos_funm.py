@@ -24,7 +24,7 @@ from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
 
 from spectool._types import Array, FloatArray
 from spectool.errors import NotPositiveDefiniteError
-from spectool.functions.scalar import ScalarFunction, outside_domain
+from spectool.functions.scalar import ScalarFunction, outside_domain, safe_norm
 from spectool.kernels.tridiagonal import log_shifted_residuals
 from spectool.krylov import LanczosProcess, jacobi_eigen
 from spectool.operators import Operator
@@ -73,13 +73,12 @@ class _Measure:
         complaint = outside_domain(function, t * theta, 10 * eps * abs(t) * size)
         if complaint:
             raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
-        with np.errstate(all="ignore"):
-            values, slope = function.with_slope(t * theta)
+        values, slope = function.with_slope(t * theta)
         self.coefficients = S @ (values * S[0])
-        self.norm = float(np.linalg.norm(values * S[0]))
+        self.norm = safe_norm(values * S[0])
         # A relative perturbation eps of A, in norm, moves f by its slope at each Ritz value.
         self.rounding = eps * (
-            abs(t) * size * float(np.linalg.norm(slope * S[0])) + len(theta) ** 0.5 * self.norm
+            abs(t) * size * safe_norm(slope * S[0]) + len(theta) ** 0.5 * self.norm
         )
 
 
@@ -133,8 +132,11 @@ def lanczos_funm(
                 break
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
+    if process.steps == 0:  # interrupted at once
+        nothing = np.zeros(operator.n, dtype=operator.dtype)
+        return LanczosAnswer(nothing, np.inf, 0.0, status, 0, 1, two_pass=False)
     final = _Measure(function, t, process)
-    if error_of is not None and status is not Status.CONVERGED and process.steps:
+    if error_of is not None and status is not Status.CONVERGED:
         error = error_of(process)
     coefficients = process.norm * final.coefficients
     n_reductions = 2 * process.steps + 1
@@ -167,7 +169,7 @@ def _difference(measure: _Measure | None, previous: _Measure | None) -> float:
         return np.inf
     change = measure.coefficients.copy()
     change[: previous.coefficients.size] -= previous.coefficients
-    return float(np.linalg.norm(change))
+    return safe_norm(change)
 
 
 def _error_rule(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, Rng, ScalarMap
-from spectool.functions.funm import Method, check_spectrum, funm_multiply
+from spectool.functions.funm import Method, check_options, check_spectrum, funm_multiply
 from spectool.functions.scalar import as_scalar_function
 from spectool.operators import Operator, as_operator
 from spectool.results import FunctionSolution
@@ -35,7 +35,7 @@ class MatrixFunction(LinearOperator[Any]):
         self.operator = operator
         self.spectrum = spectrum
         self.options = options
-        self.n_matvecs = spectrum.n_matvecs
+        self.n_matvecs = operator.n_matvecs
         self.solution: FunctionSolution | None = None
 
     def _matvec(self, x: Array) -> Array:
@@ -111,6 +111,7 @@ def matrix_function(
     [1.0, 0.367879]
     """
     as_scalar_function(f)
+    check_options(method, t, rtol, maxiter)
     operator = as_operator(A, assume_a=assume_a)
     if spectrum is None:
         spectrum = probe(operator, rng=rng)

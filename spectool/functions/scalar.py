@@ -50,6 +50,8 @@ class ScalarFunction:
         Maps the spectrum's modulus to a ``ShiftedSum``; None where there is none.
     exponential : bool
         Whether the residual of ``y' = A y`` bounds the error (exp, phi1).
+    slope : callable, optional
+        How fast f changes under a perturbation of A, where that is not ``|f'|``.
     """
 
     name: str
@@ -57,13 +59,34 @@ class ScalarFunction:
     domain: Domain = "any"
     expansion: Callable[[float], ShiftedSum] | None = None
     exponential: bool = False
+    slope: ScalarMap | None = None
+
+    def __call__(self, z: FloatArray) -> FloatArray:
+        """Evaluate f at z; raises InputError unless the result is real, finite and of z's shape."""
+        with np.errstate(all="ignore"):
+            values = np.asarray(self.evaluate(z))
+        if values.shape != z.shape:
+            raise InputError(f"f must map shape {z.shape} to itself; it returned {values.shape}.")
+        if values.dtype.kind not in "biufc" or np.abs(np.imag(values)).any():
+            raise InputError(f"f must be real on a real spectrum; it returned {values.dtype}.")
+        result = np.real(values).astype(np.float64)
+        if not np.isfinite(result).all():
+            where = float(z[np.flatnonzero(~np.isfinite(result))[0]])
+            raise InputError(
+                f"f must be finite on the spectrum; {self.name}({where:.6g}) is not. For log, sqrt "
+                "or inverse powers A must be positive definite; for exp rescale t."
+            )
+        return result
 
     def with_slope(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return f and ``|f'|`` (a difference quotient, 0 where not finite) at z, shape of z."""
         inside = np.maximum(z, 0.0) if self.domain == "nonnegative" else z
         step = 1e-6 * np.maximum(np.abs(inside), 1e-300)
-        values = np.asarray(self.evaluate(inside), dtype=np.float64)
-        slope = np.abs(np.asarray(self.evaluate(inside + step)) - values) / step
+        values = self(inside)
+        if self.slope is not None:
+            return values, np.asarray(self.slope(inside), dtype=np.float64)
+        with np.errstate(all="ignore"):
+            slope = np.abs(np.real(np.asarray(self.evaluate(inside + step))) - values) / step
         return values, np.where(np.isfinite(slope), slope, 0.0)
 
 
@@ -115,9 +138,16 @@ FUNCTIONS = {
         ScalarFunction("sqrt", np.sqrt, "nonnegative", _root),
         ScalarFunction("invsqrt", lambda z: 1.0 / np.sqrt(z), "positive", _inverse_root),
         ScalarFunction("log", np.log, "positive", _logarithm),
-        ScalarFunction("sign", np.sign, "nonzero", _sign),
+        # sign is flat, but a perturbation mixes eigenvectors across zero by its size over |z|.
+        ScalarFunction("sign", np.sign, "nonzero", _sign, slope=lambda z: 1.0 / np.abs(z)),
     )
 }
+
+
+def safe_norm(x: FloatArray) -> float:
+    """Return the 2-norm of x without overflow of the squares."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return largest * float(np.linalg.norm(x / largest)) if 0 < largest < np.inf else largest
 
 
 def as_scalar_function(f: Any) -> ScalarFunction:

@@ -62,7 +62,7 @@ class Operator:
 
     @property
     def n_matvecs(self) -> int:
-        """Products with A since this object was made, one per column."""
+        """Products with A since this object was made, one per (real) column."""
         return self.counter.value
 
     def recounted(self) -> Operator:
@@ -72,14 +72,19 @@ class Operator:
         return twin
 
     def matmul(self, X: Array) -> Array:
-        """Return ``A @ X``; counts one matvec per column."""
-        self.counter.add(1 if X.ndim == 1 else X.shape[1])
+        """Return ``A @ X``; counts one matvec per column, two for complex X and real A."""
+        self.counter.add(self._columns(X))
         return self.backend.matmul(X)
 
     def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
-        """Return ``p(A) X``; counts ``degree`` matvecs per column."""
-        self.counter.add(recurrence.degree * (1 if X.ndim == 1 else X.shape[1]))
+        """Return ``p(A) X``; counts ``degree`` matvecs per column, twice that for complex X."""
+        self.counter.add(recurrence.degree * self._columns(X))
         return self.backend.apply(recurrence, X, order=order)
+
+    def _columns(self, X: Array) -> int:
+        # A real operator acts on real and imaginary parts apart.
+        parts = 2 if X.dtype.kind == "c" and self.dtype.kind != "c" else 1
+        return parts * (1 if X.ndim == 1 else X.shape[1])
 
     def lanczos_step(
         self, previous: Array, current: Array, beta: float, basis: Array, following: Array

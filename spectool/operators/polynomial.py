@@ -66,11 +66,16 @@ class PolynomialOperator(LinearOperator[Any]):
         if X.dtype.kind not in "fc":
             X = X.astype(np.float64)
         result = np.result_type(self.dtype, X.dtype)
-        if self.scale is None:
-            return self.operator.apply(self.recurrence, X).astype(result, copy=False)
-        scale = self.scale if X.ndim == 1 else self.scale[:, None]
-        Y = self.operator.apply(self.recurrence, scale * X)
-        return np.asarray(scale * Y, dtype=result)
+        scale = self.scale if self.scale is None or X.ndim == 1 else self.scale[:, None]
+        if scale is not None:
+            X = scale * X
+        if np.finfo(self.operator.dtype).bits < np.finfo(X.dtype).bits:
+            # A power of two per column keeps vectors of any unit inside the smaller range.
+            _, exponent = np.frexp(np.abs(X).max(axis=0, initial=0.0))
+            Y = self.operator.apply(self.recurrence, X * np.exp2(-exponent)) * np.exp2(exponent)
+        else:
+            Y = self.operator.apply(self.recurrence, X)
+        return np.asarray(Y if scale is None else scale * Y, dtype=result)
 
     def _adjoint(self) -> Self:
         return self

@@ -159,8 +159,8 @@ def chebyshev_interpolant(
         coefficients = chebyshev_coefficients(values)
         size = float(np.abs(values).max())
         tail = np.cumsum(np.abs(coefficients[::-1]))[::-1]
-        # Rounding of f and of the transform leaves a floor that no degree can pass.
-        floor = max(rtol, 8 * np.finfo(np.float64).eps) * size
+        # Rounding of f and of the transform leaves about eps in each coefficient of the tail.
+        floor = max(rtol, (8 + 0.5 * m) * float(np.finfo(np.float64).eps)) * size
         kept = int(np.searchsorted(-tail, -floor))
         if kept <= 0.75 * m:
             break

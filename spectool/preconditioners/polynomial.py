@@ -169,10 +169,21 @@ def preconditioner(
             operator.n_matvecs + scaled.n_matvecs,
             time.perf_counter() - begin,
         )
-        inner = scaled.astype(_inner_dtype(precision, operator.dtype))
+        kind, inner, final = _inner_dtype(precision, operator.dtype), scaled, scale
+        if (
+            scale is None
+            and spectrum is not None
+            and np.finfo(kind).bits < 64
+            and recurrence.degree
+        ):
+            # Entries in the unit of A may leave the range of single precision: S = I / sqrt(u).
+            u = max(abs(end) for end in spectrum.interval)
+            final = np.full(operator.n, 1.0 / np.sqrt(u))
+            inner, recurrence = scaled.scaled(final), u * recurrence.affine(u)
+        inner = inner.astype(kind)
         inner.counter.add(report.n_matvecs)
         return Preconditioner(
-            inner, recurrence, report, spectrum, scale=scale, dtype=operator.dtype
+            inner, recurrence, report, spectrum, scale=final, dtype=operator.dtype
         )
 
     free = method == "auto" and degree is None
@@ -187,17 +198,18 @@ def preconditioner(
     exact = scale is not None or _constant(operator) is not None
     if free and exact and _is_diagonal(operator):
         return finish(_jacobi(operator, scale, method), plain, "A is diagonal, so M is its inverse")
+    indefinite = _bad_diagonal(operator)
     costs = operator_costs(scaled)
     iteration = costs.cg_iteration(0)
-    if free and spectrum is None and 3 * operator.n * iteration <= WORTHWHILE:
+    if free and not indefinite and spectrum is None and 3 * operator.n * iteration <= WORTHWHILE:
         return finish(_jacobi(operator, scale, method), plain, "A is too small to be worth a probe")
-    if spectrum is None:
+    if spectrum is None and not indefinite:
         label: Scaling = None if scale is None else "symmetric"
         spectrum = probe(
             scaled, scaling=label, rng=rng, enough=partial(_is_easy, iteration) if free else None
         )
-    indefinite = _why_not_positive(operator, spectrum)
-    if indefinite:
+    indefinite = indefinite or _bad_ritz_value(operator, spectrum)
+    if indefinite or spectrum is None:
         if method != "auto" or degree is not None:
             raise NotPositiveDefiniteError(
                 f"method={method!r}, degree={degree} needs a positive definite A, but {indefinite} "
@@ -278,11 +290,21 @@ def _is_diagonal(operator: Operator) -> bool:
     return facts is not None and not facts.radius.any() and bool((facts.diagonal.real > 0).all())
 
 
-def _why_not_positive(operator: Operator, spectrum: Spectrum) -> str:
+def _bad_diagonal(operator: Operator) -> str:
+    """Say why the diagonal shows that A is not positive definite, or nothing."""
     facts = operator.row_facts()
-    if facts is not None and facts.diagonal.real.min() <= 0:
-        i = int(facts.diagonal.real.argmin())
-        return f"A is not positive definite: a[{i}, {i}] = {facts.diagonal[i].real:.6g}."
+    if facts is None or facts.diagonal.real.min() > 0:
+        return ""
+    if not (facts.diagonal.any() or facts.radius.any()):
+        return "A is zero."
+    i = int(facts.diagonal.real.argmin())
+    return f"A is not positive definite: a[{i}, {i}] = {facts.diagonal[i].real:.6g}."
+
+
+def _bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:
+    """Say why the probe shows that A is not positive definite, or nothing."""
+    if spectrum is None:
+        return ""
     smallest = float(spectrum.ritz_values[0])
     size = float(np.abs(spectrum.ritz_values).max())
     if size == 0:
