@@ -89,7 +89,7 @@ def spectral_filter(
     SpectralFilter
         With values in [0, 1] on the spectrum ("step"; about 0.7 in the middle of the window and
         half of that at its ends for the automatic degree, nearly 1 for four times as much), or 1
-        at the end of the spectrum and at most ``1 / T_d`` on the unwanted part ("chebyshev").
+        at the extreme Ritz value and at most ``1 / T_d`` on the unwanted part ("chebyshev").
 
     Raises
     ------
@@ -135,8 +135,8 @@ def spectral_filter(
             f"window ({lo:.6g}, {hi:.6g}) must hold a part of the spectrum, which lies in "
             f"[{lower:.6g}, {upper:.6g}]."
         )
-    at_low = lo <= inner_low < hi < upper
-    at_high = hi >= inner_high > lo > lower
+    at_low = lo <= inner_low and lower < hi < upper
+    at_high = hi >= inner_high and lower < lo < upper
     if kind == "chebyshev" and not (at_low or at_high):
         raise InputError(
             f"kind='chebyshev' needs a window that reaches an end of the spectrum, beyond the Ritz "
@@ -146,10 +146,12 @@ def spectral_filter(
         degree = checked_degree(degree, least=1)
     if (at_low or at_high) and kind != "step":
         end: Literal["lower", "upper"] = "lower" if at_low else "upper"
-        edge = hi if at_low else lo
-        far = inner_low if at_low else inner_high
-        d = degree if degree is not None else _end_degree(edge, far, (lower, upper), end)
-        recurrence = end_filter(edge, (lower, upper), d, end=end)
+        edge, ritz, safe = (hi, inner_low, lower) if at_low else (lo, inner_high, upper)
+        # Where no Ritz value lies in the window, its eigenvalues are nearer than the safe end.
+        inside = ritz < edge if at_low else ritz > edge
+        unit = ritz if inside else 0.5 * (edge + safe)
+        d = degree if degree is not None else _end_degree(edge, unit, (lower, upper), end)
+        recurrence = end_filter(edge, (lower, upper), d, end=end, unit=unit)
     else:
         width = (min(hi, upper) - max(lo, lower)) / (0.5 * (upper - lower))
         d = degree if degree is not None else math.ceil(SHARPNESS / max(width, 1e-12))

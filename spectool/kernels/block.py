@@ -12,11 +12,11 @@ from typing import Any
 from numpy import uintp
 
 from spectool._types import Array, IntArray
-from spectool.kernels.compilation import kernel
+from spectool.kernels.compilation import inlined, kernel
 from spectool.kernels.team import barrier
 
 
-@kernel
+@inlined
 def _row_times_block(
     indptr: Array, indices: Array, data: Array, i: int, m: int, v: Array, row: Array
 ) -> None:

@@ -11,6 +11,7 @@ from numpy import uintp
 from spectool._types import Array, IntArray
 from spectool.kernels.compilation import kernel
 from spectool.kernels.team import barrier
+from spectool.kernels.vector import row_dot
 
 
 @kernel
@@ -46,9 +47,7 @@ def clenshaw(
         ak, bk, wk = a[k], b[k], w[k]
         ck = c[k + 1] if step > 0 else a[k] * 0
         for i in range(begin, end):
-            row = data.dtype.type(0)
-            for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
-                row += data[p] * u[uintp(indices[p])]
+            row = row_dot(indptr, indices, data, i, u)
             later[i] = wk * x[i] + ak * row + bk * u[i] + ck * later[i]
         u, later = later, u
         barrier(parts, step + 2, sync)
@@ -84,9 +83,7 @@ def forward(
     for k in range(a.size):
         ak, bk, ck, wk = a[k], b[k], c[k], w[k + 1]
         for i in range(begin, end):
-            row = data.dtype.type(0)
-            for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
-                row += data[p] * v[uintp(indices[p])]
+            row = row_dot(indptr, indices, data, i, v)
             following = ak * row + bk * v[i] + ck * earlier[i]
             earlier[i] = following
             out[i] += wk * following

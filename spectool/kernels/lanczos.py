@@ -12,6 +12,7 @@ from numpy import uintp
 from spectool._types import Array, FloatArray, IntArray
 from spectool.kernels.compilation import kernel
 from spectool.kernels.team import CHUNK, barrier
+from spectool.kernels.vector import dot, row_dot
 
 
 @kernel
@@ -51,28 +52,19 @@ def lanczos_step(
     n_chunks = (n + CHUNK - 1) // CHUNK
     first_chunk, last_chunk = first // CHUNK, (last + CHUNK - 1) // CHUNK
     for q in range(first_chunk, last_chunk):
-        total = 0.0
         for i in range(uintp(q * CHUNK), uintp(min((q + 1) * CHUNK, n))):
-            row = data.dtype.type(0)
-            for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
-                row += data[p] * current[uintp(indices[p])]
-            row -= beta * previous[i]
-            following[i] = row
-            total += (np.conj(current[i]) * row).real
-        partials[q] = total
+            following[i] = row_dot(indptr, indices, data, i, current) - beta * previous[i]
+        partials[q] = dot(current, following, q * CHUNK, min((q + 1) * CHUNK, n)).real
     barrier(parts, 1, sync)
     alpha = _in_order(partials, n_chunks)
     phase = 2
     n_basis = basis.shape[0]
     for q in range(first_chunk, last_chunk):
-        begin, end = uintp(q * CHUNK), uintp(min((q + 1) * CHUNK, n))
-        for i in range(begin, end):
+        begin, end = q * CHUNK, min((q + 1) * CHUNK, n)
+        for i in range(uintp(begin), uintp(end)):
             following[i] -= alpha * current[i]
         for j in range(n_basis):
-            total_j = data.dtype.type(0)
-            for i in range(begin, end):
-                total_j += np.conj(basis[j, i]) * following[i]
-            projections[j, q] = total_j
+            projections[j, q] = dot(basis[j], following, begin, end)
     if n_basis > 0:
         barrier(parts, phase, sync)
         phase += 1
@@ -81,10 +73,8 @@ def lanczos_step(
             for i in range(uintp(first), uintp(last)):
                 following[i] -= coefficient * basis[j, i]
     for q in range(first_chunk, last_chunk):
-        square = 0.0
-        for i in range(uintp(q * CHUNK), uintp(min((q + 1) * CHUNK, n))):
-            square += (np.conj(following[i]) * following[i]).real
-        partials[n_chunks + q] = square
+        end_of_chunk = min((q + 1) * CHUNK, n)
+        partials[n_chunks + q] = dot(following, following, q * CHUNK, end_of_chunk).real
     barrier(parts, phase, sync)
     norm = np.sqrt(_in_order(partials[n_chunks:], n_chunks))
     if norm > 0:

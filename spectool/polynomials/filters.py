@@ -71,11 +71,12 @@ def step_filter(window: Interval, interval: Interval, degree: int) -> Recurrence
     )
 
 
-def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Recurrence:
-    """Return ``T_d`` of the unwanted part, scaled to 1 at the far end of the wanted part.
+def end_filter(
+    edge: float, interval: Interval, degree: int, *, end: str, unit: float | None = None
+) -> Recurrence:
+    """Return ``T_d`` of the unwanted part, scaled to 1 inside the wanted part.
 
-    Minimax: no polynomial of the degree that is 1 at the spectrum's end is smaller on the
-    unwanted part.
+    Minimax: no polynomial of the degree that is 1 at ``unit`` is smaller on the unwanted part.
 
     Parameters
     ----------
@@ -87,16 +88,21 @@ def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Rec
         Products with A per application, at least 1. The filter is positive on the wanted part.
     end : {"lower", "upper"}
         Which end of the spectrum is wanted.
+    unit : float, optional
+        Where the filter is 1: beyond the edge; the end of the interval by default. The extreme Ritz
+        value is better, since a safe end may lie far outside the spectrum.
 
     Returns
     -------
     Recurrence
-        At most 1 in modulus on ``interval``, growing towards the wanted end.
+        Growing from the edge towards the wanted end; ``1 / T_d`` in modulus, at most, on the
+        unwanted part.
 
     Raises
     ------
     InputError
-        If the edge lies outside the interval, or ``end`` is unknown.
+        If the edge lies outside the interval, ``unit`` on the wrong side of it, or ``end`` is
+        unknown.
     """
     lower, upper = checked_interval(interval)
     if not lower < edge < upper:
@@ -106,7 +112,9 @@ def end_filter(edge: float, interval: Interval, degree: int, *, end: str) -> Rec
     d = checked_degree(degree, least=1)
     unwanted = (edge, upper) if end == "lower" else (lower, edge)
     center, half = 0.5 * (unwanted[1] + unwanted[0]), 0.5 * (unwanted[1] - unwanted[0])
-    extreme = lower if end == "lower" else upper
+    extreme = (lower if end == "lower" else upper) if unit is None else float(unit)
+    if not (extreme < edge if end == "lower" else extreme > edge):
+        raise InputError(f"unit must lie beyond the edge {edge:.6g}; got {extreme:.6g}.")
     # v_k = T_k(y) / T_k(y_extreme), by ratios: T_k itself overflows at high degree.
     y_extreme = (extreme - center) / half
     a, b, c = (np.zeros(d) for _ in range(3))

@@ -377,6 +377,13 @@ def _select(
     best, chosen = min(options, key=lambda option: option[0].seconds)
     forced = method != "auto" or degree is not None
     table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
+    if not forced and baseline.seconds <= WORTHWHILE:
+        return (
+            jacobi,
+            plain,
+            f"predicted {baseline.seconds:.2g} s for CG leave little to gain",
+            table,
+        )
     if not forced and best.seconds > MARGIN * baseline.seconds:
         return (
             jacobi,
