@@ -50,6 +50,8 @@ class PolynomialOperator(LinearOperator[Any]):
         self.operator = operator
         self.recurrence = recurrence
         self.scale = scale
+        weight = recurrence.w[0]
+        self._diagonal = np.asarray(weight if scale is None else weight * scale * scale)
 
     @property
     def n_matvecs(self) -> int:
@@ -66,6 +68,9 @@ class PolynomialOperator(LinearOperator[Any]):
         if X.dtype.kind not in "fc":
             X = X.astype(np.float64)
         result = np.result_type(self.dtype, X.dtype)
+        if self.recurrence.degree == 0:
+            y = self._diagonal if X.ndim == 1 or self.scale is None else self._diagonal[:, None]
+            return np.asarray(y * X, dtype=result)
         scale = self.scale if self.scale is None or X.ndim == 1 else self.scale[:, None]
         if scale is not None:
             X = scale * X

@@ -201,7 +201,7 @@ def preconditioner(
     indefinite = _bad_diagonal(operator)
     costs = operator_costs(scaled)
     iteration = costs.cg_iteration(0)
-    if free and not indefinite and spectrum is None and 3 * operator.n * iteration <= WORTHWHILE:
+    if free and not indefinite and spectrum is None and operator.n * iteration <= WORTHWHILE:
         return finish(_jacobi(operator, scale, method), plain, "A is too small to be worth a probe")
     if spectrum is None and not indefinite:
         label: Scaling = None if scale is None else "symmetric"
