@@ -38,6 +38,9 @@ MARGIN = 0.85
 """A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
 WORTHWHILE = 0.03
 """Seconds of plain CG below which choosing costs more than any choice saves."""
+FEWEST = 40
+"""Predicted iterations below which a degree is not chosen: the true CG converges faster than the
+simulated one once it has resolved outlying eigenvalues, and high degrees forgo that."""
 TARGET = 1e-8
 
 
@@ -374,9 +377,13 @@ def _select(
 
     options = [(price(name, q), q) for name, q in _designs(spectrum, method, degree)]
     baseline = price(plain, jacobi)
-    best, chosen = min(options, key=lambda option: option[0].seconds)
     forced = method != "auto" or degree is not None
     table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
+    if not forced:
+        options = [option for option in options if option[0].iterations >= FEWEST]
+        if not options:
+            return jacobi, plain, f"every polynomial is predicted under {FEWEST} iterations", table
+    best, chosen = min(options, key=lambda option: option[0].seconds)
     if not forced and baseline.seconds <= WORTHWHILE:
         return (
             jacobi,
