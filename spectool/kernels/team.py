@@ -30,7 +30,7 @@ SPINS_BEFORE_YIELD = 4_000
 PHASE, ABANDONED = 0, 8
 CHUNK = 2_048
 """Rows per partial sum of a reduction: fixed, so that bits do not depend on the thread count."""
-SERIAL_BELOW = 1_000_000
+SERIAL_BELOW = 500_000
 """Multiply-adds per application under which waking a second thread costs more than it brings."""
 
 
