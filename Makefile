@@ -16,8 +16,9 @@ demo: $(VENV)/.demo
 	$(BIN)/spectool demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tests spectool \
+	$(BIN)/python -m pytest --quiet --doctest-modules --doctest-glob='*.md' spectool \
 		docs/how-to docs/tutorials docs/explanation
+	$(BIN)/python -m pytest tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
