@@ -20,7 +20,7 @@ from spectool.backends.cpu import SERIAL_BELOW
 from spectool.eigen import filters
 from spectool.functions import dense_funm, funm, lanczos_funm
 from spectool.kernels import team
-from spectool.preconditioners import polynomial
+from spectool.preconditioners import selection
 from spectool.spectrum import estimate
 
 HERE = Path(__file__).resolve().parent
@@ -65,9 +65,9 @@ myst_heading_anchors = 3
 # Constants of the package that the prose quotes: a changed value changes the page.
 myst_substitutions = {
     "STEPS": str(estimate.STEPS),
-    "DEGREES": ", ".join(map(str, polynomial.DEGREES)),
-    "LOW_ENDS": " and ".join(f"{c:g}" for c in polynomial.LOW_ENDS),
-    "SAVING": f"{1 - polynomial.MARGIN:.0%}".replace("%", " %"),
+    "DEGREES": ", ".join(map(str, selection.DEGREES)),
+    "LOW_ENDS": " and ".join(f"{c:g}" for c in selection.LOW_ENDS),
+    "SAVING": f"{1 - selection.MARGIN:.0%}".replace("%", " %"),
     "SERIAL_BELOW": f"{SERIAL_BELOW:,}".replace(",", " "),
     "CHUNK": str(team.CHUNK),
     "MAX_BASIS": f"{lanczos_funm.MAX_BASIS_BYTES / 2**30:g} GiB",

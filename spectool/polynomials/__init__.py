@@ -3,12 +3,11 @@
 from spectool.polynomials.chebyshev import (
     chebyshev_interpolant,
     chebyshev_inverse,
-    chebyshev_series,
     fourth_kind_inverse,
 )
 from spectool.polynomials.filters import end_filter, step_filter
 from spectool.polynomials.measure import from_measure
-from spectool.polynomials.recurrence import Recurrence
+from spectool.polynomials.recurrence import Recurrence, chebyshev_series
 from spectool.polynomials.roots import from_roots, inverse_from_roots, leja_order
 
 __all__ = [

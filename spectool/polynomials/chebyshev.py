@@ -19,12 +19,12 @@ import numpy as np
 
 from spectool._types import Array, FloatArray, Interval, ScalarMap
 from spectool.errors import InputError
-from spectool.polynomials.recurrence import (
-    Recurrence,
+from spectool.polynomials.nodes import (
     chebyshev_coefficients,
     chebyshev_points,
     checked_interval,
 )
+from spectool.polynomials.recurrence import Recurrence, chebyshev_series
 
 
 def checked_degree(degree: Any, *, least: int = 0, most: int = 100_000) -> int:
@@ -34,57 +34,6 @@ def checked_degree(degree: Any, *, least: int = 0, most: int = 100_000) -> int:
     if not least <= degree <= most:
         raise InputError(f"degree must lie in [{least}, {most}]; got {degree}.")
     return int(degree)
-
-
-def chebyshev_series(
-    coefficients: Any,
-    interval: Interval,
-    *,
-    kind: Literal[1, 2, 3, 4] = 1,
-    name: str | None = None,
-) -> Recurrence:
-    """Return ``sum_k coefficients[k] P_k`` for the Chebyshev polynomials of one kind.
-
-    Parameters
-    ----------
-    coefficients : array_like, shape (d + 1,)
-        Weights of ``P_0 .. P_d`` on ``interval`` mapped to [-1, 1].
-    interval : tuple of float
-        ``(lower, upper)``.
-    kind : {1, 2, 3, 4}
-        ``T, U, V, W``: ``P_1 = x, 2x, 2x - 1, 2x + 1`` and ``P_{k+1} = 2 x P_k - P_{k-1}``.
-
-    Returns
-    -------
-    Recurrence
-        Of degree ``len(coefficients) - 1``.
-
-    Raises
-    ------
-    InputError
-        If a coefficient is not finite, the interval is empty or the kind unknown.
-
-    References
-    ----------
-    .. [1] Mason and Handscomb, Chebyshev Polynomials, CRC 2003, section 1.2.
-    """
-    if kind not in (1, 2, 3, 4):
-        raise InputError(f"kind must be 1, 2, 3 or 4; got {kind!r}.")
-    lower, upper = checked_interval(interval)
-    w = np.atleast_1d(np.asarray(coefficients))
-    d = w.size - 1
-    slope = 2.0 / (upper - lower)
-    offset = -(upper + lower) / (upper - lower)
-    a = np.full(max(d, 0), 2.0 * slope)
-    b = np.full(max(d, 0), 2.0 * offset)
-    c = np.full(max(d, 0), -1.0)
-    if d > 0:
-        c[0] = 0.0
-        if kind == 1:
-            a[0], b[0] = slope, offset
-        elif kind > 2:
-            b[0] += -1.0 if kind == 3 else 1.0
-    return Recurrence(a, b, c, w, (lower, upper), name or f"Chebyshev series, kind {kind}")
 
 
 def chebyshev_interpolant(

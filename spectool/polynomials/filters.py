@@ -14,8 +14,9 @@ import numpy as np
 
 from spectool._types import FloatArray, Interval
 from spectool.errors import InputError
-from spectool.polynomials.chebyshev import chebyshev_series, checked_degree
-from spectool.polynomials.recurrence import Recurrence, checked_interval
+from spectool.polynomials.chebyshev import checked_degree
+from spectool.polynomials.nodes import checked_interval
+from spectool.polynomials.recurrence import Recurrence, chebyshev_series
 
 
 def jackson_damping(degree: int) -> FloatArray:

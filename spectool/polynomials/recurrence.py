@@ -15,13 +15,17 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-import scipy.fft
 
 from spectool._types import Array, FloatArray, Interval
 from spectool.errors import InputError
+from spectool.polynomials.nodes import (
+    chebyshev_coefficients,
+    chebyshev_points,
+    checked_interval,
+)
 
 # Forward execution is preferred once Clenshaw's intermediate values outgrow it by this factor.
 GROWTH_MARGIN = 8.0
@@ -42,35 +46,6 @@ def _frozen(values: Any, name: str) -> FloatArray:
         raise InputError(f"{name} must be finite; {name}[{bad}] is {array[bad]}.")
     array.flags.writeable = False
     return array
-
-
-def checked_interval(interval: Any) -> Interval:
-    """Return ``interval`` as two floats, or raise InputError unless lower < upper, both finite."""
-    try:
-        lower, upper = (float(end) for end in interval)
-    except (TypeError, ValueError):
-        raise InputError(f"interval must be a pair (lower, upper); got {interval!r}.") from None
-    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
-        raise InputError(
-            f"interval needs finite lower < upper; got ({lower:.6g}, {upper:.6g}). "
-            "For a single eigenvalue widen it by a few units in the last place."
-        )
-    return lower, upper
-
-
-def chebyshev_points(m: int, interval: Interval) -> FloatArray:
-    """Return the m Chebyshev points of the first kind in ``interval``, descending, shape (m,)."""
-    lower, upper = interval
-    x = np.cos((np.arange(m) + 0.5) * (np.pi / m))
-    return 0.5 * (upper + lower) + 0.5 * (upper - lower) * x
-
-
-def chebyshev_coefficients(values: Array) -> FloatArray:
-    """Return series coefficients, shape (m,), from values at the m Chebyshev points."""
-    m = len(values)
-    coefficients = scipy.fft.dct(np.asarray(values, dtype=np.float64), type=2) / m
-    coefficients[0] *= 0.5
-    return np.asarray(coefficients, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=False, eq=False, repr=False)
@@ -277,8 +252,6 @@ class Recurrence:
     def _through_chebyshev(
         self, other: Recurrence, degree: int, combine: np.ufunc, name: str
     ) -> Recurrence:
-        from spectool.polynomials.chebyshev import chebyshev_series
-
         hull = (
             min(self.interval[0], other.interval[0]),
             max(self.interval[1], other.interval[1]),
@@ -288,8 +261,6 @@ class Recurrence:
 
     def derivative(self) -> Recurrence:
         """Return p' as a Chebyshev series on the same interval."""
-        from spectool.polynomials.chebyshev import chebyshev_series
-
         lower, upper = self.interval
         coefficients = np.polynomial.chebyshev.chebder(self.chebyshev_coefficients())
         return chebyshev_series(
@@ -369,3 +340,54 @@ class Recurrence:
         c[1:] = gamma[:0:-1]
         w = np.append(delta[::-1], start)
         return cls(alpha[::-1], beta[::-1], c, w, interval, name)
+
+
+def chebyshev_series(
+    coefficients: Any,
+    interval: Interval,
+    *,
+    kind: Literal[1, 2, 3, 4] = 1,
+    name: str | None = None,
+) -> Recurrence:
+    """Return ``sum_k coefficients[k] P_k`` for the Chebyshev polynomials of one kind.
+
+    Parameters
+    ----------
+    coefficients : array_like, shape (d + 1,)
+        Weights of ``P_0 .. P_d`` on ``interval`` mapped to [-1, 1].
+    interval : tuple of float
+        ``(lower, upper)``.
+    kind : {1, 2, 3, 4}
+        ``T, U, V, W``: ``P_1 = x, 2x, 2x - 1, 2x + 1`` and ``P_{k+1} = 2 x P_k - P_{k-1}``.
+
+    Returns
+    -------
+    Recurrence
+        Of degree ``len(coefficients) - 1``.
+
+    Raises
+    ------
+    InputError
+        If a coefficient is not finite, the interval is empty or the kind unknown.
+
+    References
+    ----------
+    .. [1] Mason and Handscomb, Chebyshev Polynomials, CRC 2003, section 1.2.
+    """
+    if kind not in (1, 2, 3, 4):
+        raise InputError(f"kind must be 1, 2, 3 or 4; got {kind!r}.")
+    lower, upper = checked_interval(interval)
+    w = np.atleast_1d(np.asarray(coefficients))
+    d = w.size - 1
+    slope = 2.0 / (upper - lower)
+    offset = -(upper + lower) / (upper - lower)
+    a = np.full(max(d, 0), 2.0 * slope)
+    b = np.full(max(d, 0), 2.0 * offset)
+    c = np.full(max(d, 0), -1.0)
+    if d > 0:
+        c[0] = 0.0
+        if kind == 1:
+            a[0], b[0] = slope, offset
+        elif kind > 2:
+            b[0] += -1.0 if kind == 3 else 1.0
+    return Recurrence(a, b, c, w, (lower, upper), name or f"Chebyshev series, kind {kind}")

@@ -3,17 +3,11 @@
 Source
     Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., section 12.3; Lottes (2023) for the
     optimal fourth kind.
-Deviations
-    The lower end of the Chebyshev interval is tied to the degree, ``upper / (c m^2)``, m = degree
-    + 1: a polynomial of degree d cannot resolve eigenvalues below that, and trying to costs more
-    iterations than it saves. Degrees are even, so that M stays positive definite even where an
-    eigenvalue exceeds the upper bound.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -21,27 +15,16 @@ import numpy as np
 
 from spectool._types import FloatArray, Rng
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.krylov import LanczosProcess, RitzData, ritz
 from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
-from spectool.planner import OperatorCosts, operator_costs, simulate_cg, virtual_operator
-from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
+from spectool.planner import operator_costs
+from spectool.polynomials import Recurrence
 from spectool.polynomials.chebyshev import checked_degree
+from spectool.preconditioners.selection import WORTHWHILE, is_easy, iterations_bound, select
 from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
 
 Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4"]
 _METHODS = ("auto", "none", "jacobi", "chebyshev", "chebyshev4")
-DEGREES = (2, 4, 8, 16, 32)
-LOW_ENDS = (1.0, 0.25)
-"""The constants c of the lower end ``upper / (c m^2)`` that are tried."""
-MARGIN = 0.85
-"""A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
-WORTHWHILE = 0.03
-"""Seconds of plain CG below which choosing costs more than any choice saves."""
-FEWEST = 40
-"""Predicted iterations below which a degree is not chosen: the true CG converges faster than the
-simulated one once it has resolved outlying eigenvalues, and high degrees forgo that."""
-TARGET = 1e-8
 
 
 class Preconditioner(PolynomialOperator):
@@ -209,7 +192,7 @@ def preconditioner(
     if spectrum is None and not indefinite:
         label: Scaling = None if scale is None else "symmetric"
         spectrum = probe(
-            scaled, scaling=label, rng=rng, enough=partial(_is_easy, iteration) if free else None
+            scaled, scaling=label, rng=rng, enough=partial(is_easy, iteration) if free else None
         )
     indefinite = indefinite or _bad_ritz_value(operator, spectrum)
     if indefinite or spectrum is None:
@@ -219,14 +202,14 @@ def preconditioner(
                 "Use method='auto' (falls back to |diag(A)|) with minres."
             )
         return finish(_jacobi(operator, scale, method), f"|{plain}|", indefinite)
-    if free and (most := _iterations_bound(spectrum)) * iteration <= WORTHWHILE:
+    if free and (most := iterations_bound(spectrum)) * iteration <= WORTHWHILE:
         return finish(
             _jacobi(operator, scale, method),
             plain,
             f"CG takes at most {most:.0f} iterations as it is",
         )
     jacobi = _jacobi(operator, scale, method)
-    return finish(*_select(costs, spectrum, method, degree, jacobi, plain))
+    return finish(*select(costs, spectrum, method, degree, jacobi, plain))
 
 
 def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> None:
@@ -315,90 +298,3 @@ def _bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:
     if smallest < -1e3 * float(np.finfo(operator.dtype).eps) * size:
         return f"A is not positive definite: it has the Ritz value {smallest:.6g}."
     return ""
-
-
-def _iterations_bound(ritz: RitzData | Spectrum) -> float:
-    """CG's iterations to TARGET by the Chebyshev bound; inf while the low end is unresolved."""
-    values, residuals = (
-        (ritz.values, ritz.residuals)
-        if isinstance(ritz, RitzData)
-        else (ritz.ritz_values, ritz.ritz_residuals)
-    )
-    low, high = float(values[0] - residuals[0]), float(values[-1] + residuals[-1])
-    if low <= 0:
-        return np.inf
-    return float(np.ceil(0.5 * np.sqrt(high / low) * np.log(2.0 / TARGET)))
-
-
-def _is_easy(iteration: float, process: LanczosProcess) -> bool:
-    """Whether a few Lanczos steps already show that plain CG is quick."""
-    if process.steps < 4 or process.steps % 4:
-        return False
-    return _iterations_bound(ritz(process)) * iteration <= WORTHWHILE
-
-
-def _designs(
-    spectrum: Spectrum, method: str, degree: int | None
-) -> Iterator[tuple[str, Recurrence]]:
-    upper = spectrum.interval[1]
-    seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
-    for d in DEGREES if degree is None else (degree,):
-        m = d + 1
-        if method in ("auto", "chebyshev"):
-            for c in LOW_ENDS:
-                low = min(max(seen, upper / (c * m * m) if m > 1 else upper / 4), 0.9 * upper)
-                yield "chebyshev", chebyshev_inverse((low, upper), d)
-        if method in ("auto", "chebyshev4"):
-            yield "chebyshev4", fourth_kind_inverse(upper, d)
-
-
-def _select(
-    costs: OperatorCosts,
-    spectrum: Spectrum,
-    method: str,
-    degree: int | None,
-    jacobi: Recurrence,
-    plain: str,
-) -> tuple[Recurrence, str, str, tuple[Candidate, ...]]:
-    """Price every candidate on the virtual operator; return the cheapest and why."""
-    nodes, weights = virtual_operator(spectrum)
-
-    def price(name: str, recurrence: Recurrence) -> Candidate:
-        iterations = simulate_cg(nodes, weights, recurrence, rtol=TARGET)
-        seconds = iterations * costs.cg_iteration(recurrence.degree)
-        return Candidate(
-            name,
-            recurrence.degree,
-            iterations,
-            iterations * (recurrence.degree + 1),
-            3 * iterations,
-            seconds,
-        )
-
-    options = [(price(name, q), q) for name, q in _designs(spectrum, method, degree)]
-    baseline = price(plain, jacobi)
-    forced = method != "auto" or degree is not None
-    table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
-    if not forced:
-        options = [option for option in options if option[0].iterations >= FEWEST]
-        if not options:
-            return jacobi, plain, f"every polynomial is predicted under {FEWEST} iterations", table
-    best, chosen = min(options, key=lambda option: option[0].seconds)
-    if not forced and baseline.seconds <= WORTHWHILE:
-        return (
-            jacobi,
-            plain,
-            f"predicted {baseline.seconds:.2g} s for CG leave little to gain",
-            table,
-        )
-    if not forced and best.seconds > MARGIN * baseline.seconds:
-        return (
-            jacobi,
-            plain,
-            f"no polynomial is predicted to take {1 - MARGIN:.0%} less time",
-            table,
-        )
-    reason = (
-        f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, {plain} {baseline.seconds:.3g} s"
-    )
-    return chosen, f"{chosen.name}, degree {chosen.degree}", reason, table

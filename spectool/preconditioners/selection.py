@@ -1,0 +1,122 @@
+"""Which polynomial: every design and degree priced by simulated CG and measured costs.
+
+Deviations
+    The lower end of the Chebyshev interval is tied to the degree, ``upper / (c m^2)``, m = degree
+    + 1: a polynomial of degree d cannot resolve eigenvalues below that, and trying to costs more
+    iterations than it saves. Degrees are even, so that M stays positive definite even where an
+    eigenvalue exceeds the upper bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from spectool.krylov import LanczosProcess, RitzData, ritz
+from spectool.planner import OperatorCosts, simulate_cg, virtual_operator
+from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
+from spectool.results import Candidate
+from spectool.spectrum import Spectrum
+
+DEGREES = (2, 4, 8, 16, 32)
+LOW_ENDS = (1.0, 0.25)
+"""The constants c of the lower end ``upper / (c m^2)`` that are tried."""
+MARGIN = 0.85
+"""A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
+WORTHWHILE = 0.03
+"""Seconds of plain CG below which choosing costs more than any choice saves."""
+FEWEST = 40
+"""Predicted iterations below which a degree is not chosen: the true CG converges faster than the
+simulated one once it has resolved outlying eigenvalues, and high degrees forgo that."""
+TARGET = 1e-8
+
+
+class Choice(NamedTuple):
+    """A recurrence, one line that names it, why it was taken, and what else was considered."""
+
+    recurrence: Recurrence
+    chosen: str
+    reason: str
+    candidates: tuple[Candidate, ...]
+
+
+def iterations_bound(ritz: RitzData | Spectrum) -> float:
+    """CG's iterations to TARGET by the Chebyshev bound; inf while the low end is unresolved."""
+    values, residuals = (
+        (ritz.values, ritz.residuals)
+        if isinstance(ritz, RitzData)
+        else (ritz.ritz_values, ritz.ritz_residuals)
+    )
+    low, high = float(values[0] - residuals[0]), float(values[-1] + residuals[-1])
+    if low <= 0:
+        return np.inf
+    return float(np.ceil(0.5 * np.sqrt(high / low) * np.log(2.0 / TARGET)))
+
+
+def is_easy(iteration: float, process: LanczosProcess) -> bool:
+    """Whether a few Lanczos steps already show that plain CG is quick."""
+    if process.steps < 4 or process.steps % 4:
+        return False
+    return iterations_bound(ritz(process)) * iteration <= WORTHWHILE
+
+
+def _designs(
+    spectrum: Spectrum, method: str, degree: int | None
+) -> Iterator[tuple[str, Recurrence]]:
+    upper = spectrum.interval[1]
+    seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
+    for d in DEGREES if degree is None else (degree,):
+        m = d + 1
+        if method in ("auto", "chebyshev"):
+            for c in LOW_ENDS:
+                low = min(max(seen, upper / (c * m * m) if m > 1 else upper / 4), 0.9 * upper)
+                yield "chebyshev", chebyshev_inverse((low, upper), d)
+        if method in ("auto", "chebyshev4"):
+            yield "chebyshev4", fourth_kind_inverse(upper, d)
+
+
+def select(
+    costs: OperatorCosts,
+    spectrum: Spectrum,
+    method: str,
+    degree: int | None,
+    jacobi: Recurrence,
+    plain: str,
+) -> Choice:
+    """Price every candidate on the virtual operator; return the cheapest and why."""
+    nodes, weights = virtual_operator(spectrum)
+
+    def price(name: str, recurrence: Recurrence) -> Candidate:
+        iterations = simulate_cg(nodes, weights, recurrence, rtol=TARGET)
+        seconds = iterations * costs.cg_iteration(recurrence.degree)
+        return Candidate(
+            name,
+            recurrence.degree,
+            iterations,
+            iterations * (recurrence.degree + 1),
+            3 * iterations,
+            seconds,
+        )
+
+    options = [(price(name, q), q) for name, q in _designs(spectrum, method, degree)]
+    baseline = price(plain, jacobi)
+    forced = method != "auto" or degree is not None
+    table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
+    if not forced:
+        options = [option for option in options if option[0].iterations >= FEWEST]
+        if not options:
+            reason = f"every polynomial is predicted under {FEWEST} iterations"
+            return Choice(jacobi, plain, reason, table)
+    best, chosen = min(options, key=lambda option: option[0].seconds)
+    if not forced and baseline.seconds <= WORTHWHILE:
+        reason = f"predicted {baseline.seconds:.2g} s for CG leave little to gain"
+        return Choice(jacobi, plain, reason, table)
+    if not forced and best.seconds > MARGIN * baseline.seconds:
+        reason = f"no polynomial is predicted to take {1 - MARGIN:.0%} less time"
+        return Choice(jacobi, plain, reason, table)
+    reason = (
+        f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, {plain} {baseline.seconds:.3g} s"
+    )
+    return Choice(chosen, f"{chosen.name}, degree {chosen.degree}", reason, table)
