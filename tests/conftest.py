@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from spectool.planner.costs import Costs
+from spectool.planner.costs import Costs, Rates
 
 settings.register_profile(
     "spectool",
@@ -24,14 +24,9 @@ settings.load_profile("spectool")
 @pytest.fixture
 def fixed_costs(monkeypatch):
     """Replace this machine's measured costs by a typical laptop's, so that choices repeat."""
+    rates = Rates(product=3e-10, step=2e-10, vector=5e-10)
     costs = Costs(
-        product_call=4e-6,
-        product_rate=3e-10,
-        step_call=1e-5,
-        step_rate_small=3e-10,
-        step_rate_large=2e-10,
-        vector_call=1e-6,
-        vector_rate=5e-10,
+        product_call=4e-6, step_call=1e-5, vector_call=1e-6, alone=3e-10, cached=rates, memory=rates
     )
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: costs)
     return costs

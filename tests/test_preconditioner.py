@@ -362,9 +362,8 @@ def test_hard_problems_get_a_polynomial_where_steps_are_cheap(monkeypatch, fixed
     """With fused steps at half the price of products and dots, a polynomial must win."""
     import dataclasses
 
-    cheap = dataclasses.replace(
-        fixed_costs, step_rate_small=5e-11, step_rate_large=5e-11, vector_rate=5e-9
-    )
+    rates = dataclasses.replace(fixed_costs.cached, step=5e-11, vector=5e-9)
+    cheap = dataclasses.replace(fixed_costs, alone=5e-11, cached=rates, memory=rates)
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: cheap)
     M = st.preconditioner(st.gallery.poisson((120, 120)), rng=SEED)
     assert M.recurrence.degree >= 2

@@ -1,12 +1,11 @@
 """Predicts: machine costs, and convergence on the virtual operator."""
 
 from spectool.planner.costs import OperatorCosts, machine_costs, operator_costs
-from spectool.planner.simulate import simulate_cg, virtual_operator
+from spectool.planner.simulate import VirtualOperator
 
 __all__ = [
     "OperatorCosts",
+    "VirtualOperator",
     "machine_costs",
     "operator_costs",
-    "simulate_cg",
-    "virtual_operator",
 ]

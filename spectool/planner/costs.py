@@ -30,32 +30,41 @@ from spectool.polynomials import chebyshev_inverse
 _log = logging.getLogger("spectool")
 ROW_WORK = 4
 """Entries that one row costs beside its own."""
-SMALL, LARGE = 400, 120_000
-"""Rows of the two calibration matrices, seven entries each: in cache with one thread, beyond."""
+SMALL, CACHED, MEMORY = 400, 120_000, 600_000
+"""Rows of the calibration matrices, seven entries each: one thread's cache, all caches, beyond."""
+CACHE_BYTES = 24 * 2**20
+"""Matrix and vectors beyond which memory sets the pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds of scipy's product and our fused step per ``entries + 4 rows``, of axpys per row."""
+
+    product: float
+    step: float
+    vector: float
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of each operation: a call's overhead, and a rate per unit of work.
+    """What operations cost on one machine, in seconds.
 
     Attributes
     ----------
-    product_call, product_rate : float
-        scipy's ``A @ x``; per unit of work (stored entries + 4 rows).
-    step_call, step_rate_small, step_rate_large : float
-        One application of our fused recurrence; per unit of work and degree, below and above the
-        size from which threads are used.
-    vector_call, vector_rate : float
-        One NumPy vector operation; per element.
+    product_call, step_call, vector_call : float
+        Overhead of scipy's ``A @ x``, of one application of a recurrence, of one NumPy operation.
+    alone : float
+        Rate of a fused step with one thread.
+    cached, memory : Rates
+        With as many threads as pay, inside and outside the caches.
     """
 
     product_call: float
-    product_rate: float
     step_call: float
-    step_rate_small: float
-    step_rate_large: float
     vector_call: float
-    vector_rate: float
+    alone: float
+    cached: Rates
+    memory: Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +108,17 @@ def operator_costs(A: Operator) -> OperatorCosts:
     The timed product is counted as a matvec of A.
     """
     costs, n = machine_costs(), A.n
-    vector = costs.vector_call + costs.vector_rate * n
+    big = 12 * A.nnz + 40 * n > CACHE_BYTES
+    rates = costs.memory if big else costs.cached
+    vector = costs.vector_call + rates.vector * n
     call = costs.step_call + 2 * vector
     if A.backend.name == "cpu":
         work = A.nnz + ROW_WORK * n
         return OperatorCosts(
-            product=costs.product_call + costs.product_rate * work,
+            product=costs.product_call + rates.product * work,
             call=call,
-            step_small=costs.step_rate_small * work,
-            step_large=costs.step_rate_large * work,
+            step_small=costs.alone * work,
+            step_large=rates.step * work,
             vector=vector,
             threshold=SERIAL_BELOW / max(A.nnz, 1),
         )
@@ -121,11 +132,13 @@ def operator_costs(A: Operator) -> OperatorCosts:
 
 @lru_cache(maxsize=1)
 def machine_costs() -> Costs:
-    """Return this machine's costs, from the cache file or measured now (about 0.2 s)."""
+    """Return this machine's costs, from the cache file or measured now (about half a second)."""
     path = _cache_file()
     try:
-        return Costs(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        cached, memory = Rates(**record.pop("cached")), Rates(**record.pop("memory"))
+        return Costs(**record, cached=cached, memory=memory)
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     costs = measure()
     try:
@@ -147,42 +160,45 @@ def _cache_file() -> Path:
     )
     host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
-    return Path(root) / f"costs-1-{safe}.json"
+    return Path(root) / f"costs-2-{safe}.json"
 
 
 def measure() -> Costs:
-    """Time products, fused steps and vector operations on two sizes."""
+    """Time products, fused steps and vector operations on three sizes."""
     degree = 8
     recurrence = chebyshev_inverse((0.1, 14.0), degree)
-    jobs: dict[str, Callable[[], Any]] = {}
-    for label, n in (("small", SMALL), ("large", LARGE)):
+    # Anything else that runs only adds time: the least is what the machine can do.
+    t: dict[tuple[str, int], float] = {}
+    for n in (SMALL, CACHED, MEMORY):
         A = _calibration_matrix(n)
         x, y = np.ones(n), np.ones(n)
-        backend = CsrBackend(A)
-        jobs[f"product {label}"] = partial(operator.matmul, A, x)
-        jobs[f"step {label}"] = partial(backend.apply, recurrence, x)
-        jobs[f"vector {label}"] = partial(_axpy_and_dot, x, y)
-    # Anything else that runs only adds time: the least is what the machine can do.
-    t = {name: min(_run(job) for _ in range(7)) for name, job in jobs.items()}
-    work_small, work_large = (7 + ROW_WORK) * SMALL, (7 + ROW_WORK) * LARGE
+        jobs: dict[str, Callable[[], Any]] = {
+            "product": partial(operator.matmul, A, x),
+            "step": partial(CsrBackend(A).apply, recurrence, x),
+            "vector": partial(_axpy_and_dot, x, y),
+        }
+        for name, job in jobs.items():
+            t[name, n] = min(_run(job) for _ in range(3 if n == MEMORY else 7))
 
-    def affine(name: str, small: int, large: int) -> tuple[float, float]:
-        slope = max(t[f"{name} large"] - t[f"{name} small"], 1e-9) / (large - small)
-        return max(t[f"{name} small"] - slope * small, 1e-7), slope
+    def rates(n: int) -> Rates:
+        work = (7 + ROW_WORK) * n
+        # The vector job makes two passes, an axpy and a dot.
+        return Rates(
+            product=t["product", n] / work,
+            step=t["step", n] / (degree * work),
+            vector=t["vector", n] / (2 * n),
+        )
 
-    product_call, product_rate = affine("product", work_small, work_large)
-    # The vector job makes two passes, an axpy and a dot.
-    vector_call, vector_rate = (value / 2 for value in affine("vector", SMALL, LARGE))
-    # One thread in cache runs our step at scipy's rate, or better: then the call costs the rest.
-    step_rate = t["step large"] / (degree * work_large)
+    cached = rates(CACHED)
+    work = (7 + ROW_WORK) * SMALL
+    # One thread runs our step at scipy's rate, or better: then the call costs the rest.
     return Costs(
-        product_call=product_call,
-        product_rate=product_rate,
-        step_call=max(t["step small"] - degree * product_rate * work_small, 1e-7),
-        step_rate_small=product_rate,
-        step_rate_large=step_rate,
-        vector_call=vector_call,
-        vector_rate=vector_rate,
+        product_call=max(t["product", SMALL] - cached.product * work, 1e-7),
+        step_call=max(t["step", SMALL] - degree * cached.product * work, 1e-7),
+        vector_call=max(t["vector", SMALL] / 2 - cached.vector * SMALL, 1e-7),
+        alone=cached.product,
+        cached=cached,
+        memory=rates(MEMORY),
     )
 
 

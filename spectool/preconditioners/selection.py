@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spectool.krylov import LanczosProcess, RitzData, ritz
-from spectool.planner import OperatorCosts, simulate_cg, virtual_operator
+from spectool.planner import OperatorCosts, VirtualOperator
 from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
 from spectool.results import Candidate
 from spectool.spectrum import Spectrum
@@ -25,7 +25,7 @@ LOW_ENDS = (1.0, 0.25)
 """The constants c of the lower end ``upper / (c m^2)`` that are tried."""
 MARGIN = 0.85
 """A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
-WORTHWHILE = 0.03
+WORTHWHILE = 0.05
 """Seconds of plain CG below which choosing costs more than any choice saves."""
 FEWEST = 40
 """Predicted iterations below which a degree is not chosen: the true CG converges faster than the
@@ -86,10 +86,12 @@ def select(
     plain: str,
 ) -> Choice:
     """Price every candidate on the virtual operator; return the cheapest and why."""
-    nodes, weights = virtual_operator(spectrum)
+    virtual = VirtualOperator.of(spectrum)
+    # CG ends within n iterations, rounding apart; all counts shrink alike.
+    shrink = min(1.0, spectrum.n / max(virtual.cg_iterations(jacobi, rtol=TARGET), 1))
 
     def price(name: str, recurrence: Recurrence) -> Candidate:
-        iterations = simulate_cg(nodes, weights, recurrence, rtol=TARGET)
+        iterations = max(round(shrink * virtual.cg_iterations(recurrence, rtol=TARGET)), 1)
         seconds = iterations * costs.cg_iteration(recurrence.degree)
         return Candidate(
             name,
