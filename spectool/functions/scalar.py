@@ -20,6 +20,7 @@ import numpy as np
 
 from spectool._types import Array, FloatArray, ScalarMap
 from spectool.errors import InputError
+from spectool.polynomials.chebyshev import checked_values
 
 Domain = Literal["any", "nonnegative", "positive", "nonzero"]
 STEP = 0.25
@@ -63,20 +64,7 @@ class ScalarFunction:
 
     def __call__(self, z: FloatArray) -> FloatArray:
         """Evaluate f at z; raises InputError unless the result is real, finite and of z's shape."""
-        with np.errstate(all="ignore"):
-            values = np.asarray(self.evaluate(z))
-        if values.shape != z.shape:
-            raise InputError(f"f must map shape {z.shape} to itself; it returned {values.shape}.")
-        if values.dtype.kind not in "biufc" or np.abs(np.imag(values)).any():
-            raise InputError(f"f must be real on a real spectrum; it returned {values.dtype}.")
-        result = np.real(values).astype(np.float64)
-        if not np.isfinite(result).all():
-            where = float(z[np.flatnonzero(~np.isfinite(result))[0]])
-            raise InputError(
-                f"f must be finite on the spectrum; {self.name}({where:.6g}) is not. For log, sqrt "
-                "or inverse powers A must be positive definite; for exp rescale t."
-            )
-        return result
+        return checked_values(self.evaluate, z, name=self.name)
 
     def with_slope(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return f and ``|f'|`` (a difference quotient, 0 where not finite) at z, shape of z."""

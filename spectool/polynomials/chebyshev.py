@@ -97,14 +97,16 @@ def chebyshev_interpolant(
     if degree is not None:
         d = checked_degree(degree)
         # Sampled finer than needed, so that the first neglected coefficients are seen.
-        coefficients = chebyshev_coefficients(_values(f, chebyshev_points(2 * d + 17, where)))
+        coefficients = chebyshev_coefficients(
+            checked_values(f, chebyshev_points(2 * d + 17, where))
+        )
         return (
             chebyshev_series(coefficients[: d + 1], where, name=title),
             float(np.abs(coefficients[d + 1 :]).sum()),
         )
     m = min(17, checked_degree(max_degree) + 1)
     while True:
-        values = _values(f, chebyshev_points(m, where))
+        values = checked_values(f, chebyshev_points(m, where))
         coefficients = chebyshev_coefficients(values)
         size = float(np.abs(values).max())
         tail = np.cumsum(np.abs(coefficients[::-1]))[::-1]
@@ -126,23 +128,22 @@ def chebyshev_interpolant(
     )
 
 
-def _values(f: ScalarMap, x: FloatArray) -> FloatArray:
+def checked_values(f: ScalarMap, x: FloatArray, *, name: str = "f") -> FloatArray:
+    """Return f(x), or raise InputError unless it is real, finite and of x's shape."""
     with np.errstate(all="ignore"):
         values: Array = np.asarray(f(x))
     if values.shape != x.shape:
         raise InputError(f"f must map shape {x.shape} to itself; it returned {values.shape}.")
-    if values.dtype.kind == "c":
-        if np.abs(values.imag).max() > 0:
-            raise InputError("f must be real on a real interval; it returned complex values.")
-        values = values.real
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        where = float(x[np.flatnonzero(~np.isfinite(values))[0]])
+    if values.dtype.kind not in "biufc" or np.abs(np.imag(values)).any():
+        raise InputError(f"f must be real on a real spectrum; it returned {values.dtype}.")
+    result = np.real(values).astype(np.float64)
+    if not np.isfinite(result).all():
+        where = float(x[np.flatnonzero(~np.isfinite(result))[0]])
         raise InputError(
-            f"f must be finite on the interval; f({where:.6g}) is not. For log, sqrt or inverse "
-            "powers the operator must be positive definite."
+            f"f must be finite on the spectrum; {name}({where:.6g}) is not. For log, sqrt or "
+            "inverse powers A must be positive definite; for exp rescale t."
         )
-    return values
+    return result
 
 
 def residual_to_solution(
