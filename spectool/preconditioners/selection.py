@@ -88,10 +88,11 @@ def select(
     """Price every candidate on the virtual operator; return the cheapest and why."""
     virtual = VirtualOperator.of(spectrum)
     # CG ends within n iterations, rounding apart; all counts shrink alike.
-    shrink = min(1.0, spectrum.n / max(virtual.cg_iterations(jacobi, rtol=TARGET), 1))
+    plainly = max(virtual.cg_iterations(jacobi, rtol=TARGET), 1)
+    shrink = min(1.0, spectrum.n / plainly)
 
-    def price(name: str, recurrence: Recurrence) -> Candidate:
-        iterations = max(round(shrink * virtual.cg_iterations(recurrence, rtol=TARGET)), 1)
+    def price(name: str, recurrence: Recurrence, counted: int) -> Candidate:
+        iterations = max(round(shrink * counted), 1)
         seconds = iterations * costs.cg_iteration(recurrence.degree)
         return Candidate(
             name,
@@ -102,8 +103,11 @@ def select(
             seconds,
         )
 
-    options = [(price(name, q), q) for name, q in _designs(spectrum, method, degree)]
-    baseline = price(plain, jacobi)
+    options = [
+        (price(name, q, virtual.cg_iterations(q, rtol=TARGET)), q)
+        for name, q in _designs(spectrum, method, degree)
+    ]
+    baseline = price(plain, jacobi, plainly)
     forced = method != "auto" or degree is not None
     table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
     if not forced:
