@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --quiet --doctest-modules --doctest-glob='*.md' spectool \
-		docs/how-to docs/tutorials docs/explanation
+		docs/index.md docs/how-to docs/tutorials docs/explanation
 	$(BIN)/python -m pytest tests
 
 lint: $(VENV)/.dev
