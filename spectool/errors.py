@@ -43,7 +43,3 @@ class SpectoolWarning(UserWarning):
 
 class ConvergenceWarning(SpectoolWarning):
     """The requested tolerance was not met; the best result so far is returned."""
-
-
-class SpectralBoundWarning(SpectoolWarning):
-    """An eigenvalue lies outside the interval that was believed to hold the spectrum."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from spectool._types import Array
 from spectool.errors import NotConvergedError
@@ -134,15 +134,3 @@ class PreconditionerReport:
                 for c in self.candidates
             ]
         return "\n".join(lines)
-
-
-def as_record(value: Any) -> dict[str, Any]:
-    """Return a result's scalar fields as a JSON-ready dict (arrays are left out)."""
-    record: dict[str, Any] = {}
-    for name in value.__slots__:
-        entry = getattr(value, name)
-        if isinstance(entry, enum.Enum):
-            record[name] = entry.name
-        elif isinstance(entry, str | int | float | bool):
-            record[name] = entry
-    return record

@@ -109,6 +109,11 @@ def test_verdict_names_broken_promises():
     assert "BROKEN on 1: bad" in stranded
     assert "BROKEN on 1: slow (1.6x matvecs" in costly
     assert "bad" in wrong
+    speed = tables.solve_speed(rows)  # "bad" is not right, so it does not count
+    assert "2 matrices" in speed
+    assert "1.00x faster" in speed
+    assert "(0.50x to 2.00x)" in speed
+    assert tables.solve_speed(rows[4:]) == ""
 
 
 # --- failures are rows -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
@@ -13,6 +14,7 @@ from spectool.bench.records import Outcome, Row, grouped, score, winners
 from spectool.bench.tasks import JACOBI
 
 MANY_MATVECS = 1.5
+SLOW = 0.1
 
 
 def seconds_text(seconds: float) -> str:
@@ -131,6 +133,28 @@ def solve_verdict(rows: Sequence[Row]) -> list[str]:
         _promise(f"never above {MANY_MATVECS}x Jacobi's matvecs without being faster", costly),
         _promise("no wrong answer", wrong),
     ]
+
+
+def solve_speed(rows: Sequence[Row]) -> str:
+    """Return how our total seconds compare with Jacobi CG's where those exceed SLOW, or ''.
+
+    Only matrices that both get right count; the mean is geometric.
+    """
+    ratios = []
+    for (_, task), group in grouped(rows).items():
+        ours = next((row for row in group if row.ours), None)
+        jacobi = next((row for row in group if row.method == JACOBI), None)
+        if task != "solve" or ours is None or jacobi is None:
+            continue
+        if ours.outcome.solved and jacobi.outcome.solved and jacobi.seconds > SLOW:
+            ratios.append(jacobi.seconds / ours.seconds)
+    if not ratios:
+        return ""
+    return (
+        f"where Jacobi CG takes over {SLOW} s ({len(ratios)} matrices): "
+        f"{statistics.geometric_mean(ratios):.2f}x faster, set-up included "
+        f"({min(ratios):.2f}x to {max(ratios):.2f}x)"
+    )
 
 
 def _promise(text: str, exceptions: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ def bench(
 
     _prepare(threads)
     from spectool.bench.suites import load_suite
-    from spectool.bench.tables import solve_verdict, summary
+    from spectool.bench.tables import solve_speed, solve_verdict, summary
 
     with _complaints():
         chosen = load_suite(suite, only=only)
@@ -109,7 +109,7 @@ def bench(
     console = Console()
     console.print(summary(run.rows), highlight=False, soft_wrap=True)
     if "solve" in chosen.tasks:
-        for line in solve_verdict(run.rows):
+        for line in filter(None, [*solve_verdict(run.rows), solve_speed(run.rows)]):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     _leave(run)
 
