@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from spectool import gallery
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
+from spectool.backends.execution import Execution
 from spectool.bench.machine import describe
 from spectool.polynomials import Recurrence, chebyshev_inverse
 
@@ -87,7 +88,7 @@ def main() -> None:
             for columns in (1, 8):
                 shape = (A.shape[0],) if columns == 1 else (A.shape[0], columns)
                 X = rng.standard_normal(shape).astype(dtype)
-                backends = {str(t): CsrBackend(A, threads=t) for t in (1, 2, None)}
+                backends = {str(t): CpuBackend(A, execution=Execution(threads=t)) for t in (1, 2, None)}
                 truth = scipy_chain(A, p, X)
                 for backend in backends.values():  # compiles, and checks
                     error = np.linalg.norm(backend.apply(p, X) - truth) / np.linalg.norm(truth)

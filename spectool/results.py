@@ -72,6 +72,50 @@ class FunctionSolution:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """How an operator is executed, and why.
+
+    Attributes
+    ----------
+    format : str
+        Storage: "csr", "sell", "bsr bxb" or "dia k".
+    dtype : str
+        Of values and vectors.
+    depth : int
+        Steps of a recurrence per pass over the matrix; 1 is unblocked.
+    threads : int
+        Most threads a sweep uses.
+    reordered : bool
+        Whether rows were renumbered.
+    n_bytes : int
+        What one pass reads of the matrix.
+    seconds : float
+        Set-up: tests, timed slices, conversion.
+    reason : str
+        Why.
+    candidates : tuple of (str, float)
+        Formats that were timed, with seconds per entry in cache, one thread.
+    """
+
+    format: str
+    dtype: str
+    depth: int
+    threads: int
+    reordered: bool
+    n_bytes: int
+    seconds: float
+    reason: str
+    candidates: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        blocked = f"{self.depth} steps per pass" if self.depth > 1 else "unblocked"
+        return (
+            f"{self.format} {self.dtype}, {blocked}, up to {self.threads} threads, "
+            f"{self.n_bytes / 2**20:.3g} MiB, set up in {self.seconds:.2g} s: {self.reason}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One preconditioner that was considered.
 

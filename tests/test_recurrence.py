@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as hs
 from scipy import sparse
 
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
 from spectool.errors import InputError
 from spectool.polynomials import (
     Recurrence,
@@ -269,7 +269,7 @@ def test_degree_zero(rng):
     x = rng.standard_normal(5)
     for order in ORDERS:
         assert np.array_equal(
-            CsrBackend(sparse.csr_array(np.eye(5))).apply(p, x, order=order), 2.5 * x
+            CpuBackend(sparse.csr_array(np.eye(5))).apply(p, x, order=order), 2.5 * x
         )
     assert Recurrence.from_json(p.to_json()).degree == 0
 
@@ -446,7 +446,7 @@ def test_degree_500_to_twelve_digits_on_the_cpu_backend(design):
     p, orders = DESIGNS[design]
     points = points_of(*p.interval)
     truth = exact(p, points)
-    backend = CsrBackend(sparse.csr_array(sparse.diags_array(points)))
+    backend = CpuBackend(sparse.csr_array(sparse.diags_array(points)))
     for order in orders or [None]:
         y = backend.apply(p, np.ones(points.size), order=order)
         assert np.linalg.norm(y - truth) <= 4500 * EPS * np.linalg.norm(truth)  # 1e-12
@@ -456,7 +456,7 @@ def test_degree_500_inverse_against_its_formula():
     points = points_of(1e-3, 2.0)
     p = chebyshev_inverse((1e-3, 2.0), 500)
     truth = exact_inverse(1e-3, 2.0, 500, points)
-    y = CsrBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
+    y = CpuBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
     assert np.linalg.norm(y - truth) <= 4500 * EPS * np.linalg.norm(truth)
 
 
@@ -474,7 +474,7 @@ def test_degree_500_products_against_mpmath(roots):
         ]
         truth = np.array([float(mpmath.fprod(row).real) for row in factors])
     p = from_roots(roots, (1e-3, 2.0))
-    y = CsrBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
+    y = CpuBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
     # A root moved by rounding, theta (1 + eps), moves the product by eps |z / (theta - z)|.
     condition = np.abs(points[:, None] / (roots - points[:, None])).sum(axis=1)
     bound = np.linalg.norm((500 + condition) * truth)
@@ -491,5 +491,5 @@ def test_degree_500_roots_to_twelve_digits_away_from_the_ends():
             ]
         )
     p = from_roots(CHEBYSHEV_ROOTS, (1e-3, 2.0))
-    y = CsrBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
+    y = CpuBackend(sparse.csr_array(sparse.diags_array(points))).apply(p, np.ones(points.size))
     assert np.linalg.norm(y - truth) <= 4500 * EPS * np.linalg.norm(truth)

@@ -1,7 +1,8 @@
-"""The CPU backend: a CSR matrix and the fused kernels that run over it."""
+"""The CPU backend: a matrix in the format that suits it, and the fused kernels that run over it."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -9,120 +10,230 @@ import scipy.sparse as sp
 
 from spectool._types import Array, FloatArray
 from spectool.backends import RowFacts
-from spectool.kernels import block, csr, lanczos, structure
-from spectool.kernels.team import CHUNK, SERIAL_BELOW, Team
+from spectool.backends.execution import (
+    BLOCK_STRIP,
+    STRIP,
+    Execution,
+    Layout,
+    choose,
+    fitting_depth,
+    plain,
+)
+from spectool.backends.layout import scaled_data
+from spectool.kernels import lanczos, structure, sweeps
+from spectool.kernels.formats import LANES
+from spectool.kernels.lanczos import CHUNK
+from spectool.kernels.schedule import Schedule, Strips, schedule, strip_rows, strips_of
+from spectool.kernels.team import available_threads, run
+from spectool.results import ExecutionReport
 
 if TYPE_CHECKING:
     from spectool.polynomials.recurrence import Recurrence
 
-__all__ = ["SERIAL_BELOW", "CsrBackend"]
-
+SERIAL_BELOW = 500_000
+"""Multiply-adds per application under which waking a second thread costs more than it brings."""
 _REAL = {"f": np.float32, "d": np.float64, "F": np.float32, "D": np.float64}
+_LINE = 16
+"""Values between the scratch of two threads, so that they share no cache line."""
 
 
-class CsrBackend:
-    """Executes recurrences over one CSR matrix with 1 or more threads.
+class CpuBackend:
+    """Executes recurrences over one sparse matrix with 1 or more threads.
 
     Parameters
     ----------
     A : csr_array, shape (n, n)
         Canonical (sorted, no duplicates); float32/64 or complex64/128. Not copied.
-    threads : int, optional
-        Forces the number of parts, whatever the work; chosen by work otherwise.
+    execution : Execution, optional
+        What is forced. A threads count given here is used whatever the work.
+    layout : Layout, optional
+        A laid out already; by default A's own arrays, unblocked.
+
+    Notes
+    -----
+    A starts as CSR without any set-up; `prepared` lays it out for many products.
     """
 
     name = "cpu"
 
-    def __init__(self, A: sp.csr_array, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        A: sp.csr_array,
+        *,
+        execution: Execution | None = None,
+        layout: Layout | None = None,
+    ) -> None:
         self.A = A
         self.shape = (int(A.shape[0]), int(A.shape[1]))
         self.dtype = np.dtype(A.dtype)
-        self.threads = threads
-        self._matrix = (A.indptr, A.indices, A.data)
-        self._team = Team(A.indptr, threads)
-        self._n_chunks = -(-self.shape[0] // CHUNK)
+        self.execution = execution or Execution()
+        self._layout = layout or plain(A, self.execution.threads)
+        self._strips: dict[int, Strips] = {}
+        self._schedules: dict[tuple[int, int, int], Schedule] = {}
+        self._depths: dict[int, int] = {1: self._layout.depth}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self.A, self.threads))
+        return (_rebuild, (self.A, self.execution, self._layout))
 
     @property
     def nnz(self) -> int:
         """Stored entries."""
         return int(self.A.nnz)
 
+    @property
+    def report(self) -> ExecutionReport:
+        """How products are executed, and why."""
+        return self._layout.report
+
+    def prepared(self, products: float, execution: Execution | None = None) -> Self:
+        """Return the backend laid out for about ``products`` more products.
+
+        Costs a few products, 15 at most unless rows are renumbered; nothing if too few are asked.
+        """
+        wanted = execution or self.execution
+        return type(self)(self.A, execution=wanted, layout=choose(self.A, wanted, products))
+
     def matmul(self, X: Array) -> Array:
-        """Return ``A @ X`` as the degree-one recurrence."""
-        one, zero = np.ones(1), np.zeros(1)
-        return self._execute((one, zero, zero, np.array([0.0, 1.0])), X, "forward")
+        """Return ``A @ X``."""
+        if self.dtype.kind != "c" and X.dtype.kind == "c":
+            return self._by_parts(X, self.matmul)
+        columns, x = self._columns(X), self._enter(X)
+        out = np.empty_like(x)
+        if x.size:
+            together, alone = self._plan(columns, 1, (columns or 1) * self.nnz)
+            rows = self._scratch(together, columns)
+            run(sweeps.product, (self._layout.matrix, columns, x, out, rows), together, alone)
+        return self._leave(out, X)
 
     def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
         """Return ``p(A) X`` in the dtype of X (promoted with A's)."""
-        if recurrence.degree == 0:
+        degree = recurrence.degree
+        if degree == 0:
             return np.asarray(recurrence.w[0] * X, dtype=np.result_type(self.dtype, X.dtype))
-        coefficients = (recurrence.a, recurrence.b, recurrence.c, recurrence.w)
-        return self._execute(coefficients, X, order or recurrence.order)
-
-    def _execute(self, coefficients: tuple[FloatArray, ...], X: Array, order: str) -> Array:
-        result = np.result_type(self.dtype, X.dtype)
         if self.dtype.kind != "c" and X.dtype.kind == "c":
-            # A real matrix acts on real and imaginary parts alike: twice as many real columns.
-            real_dtype = np.empty(0, dtype=result).real.dtype
-            parts = np.ascontiguousarray(X, dtype=result).view(real_dtype).reshape(len(X), -1)
-            both = self._execute(coefficients, parts, order)
-            return np.ascontiguousarray(both).view(result).reshape(X.shape)
-        # Forward execution overwrites its input, so it needs a copy.
-        x = np.array(X, dtype=self.dtype, order="C", copy=order == "forward" or None).ravel()
-        real = _REAL[self.dtype.char]
-        a, b, c, w = (np.asarray(values, dtype=real) for values in coefficients)
-        second, third = np.empty_like(x), np.empty_like(x)
-        columns = 1 if X.ndim == 1 else X.shape[1]
-        work = float(columns * self.nnz * a.size)
-        if x.size == 0:
-            return np.empty(X.shape, dtype=result)
-        if columns == 1:
-            function: Any = csr.clenshaw if order == "clenshaw" else csr.forward
-            tail: tuple[Any, ...] = ()
-        else:
-            function = block.clenshaw if order == "clenshaw" else block.forward
-            # One cache line apart, so that threads do not share one.
-            rows = np.empty((self._team.n_parts, -(-columns // 16) * 16 + 16), dtype=self.dtype)
-            tail = (columns, rows)
-        self._team.run(function, work, *self._matrix, a, b, c, w, x, second, third, *tail)
-        y = second if order == "clenshaw" and a.size % 2 == 0 else third
-        return y.reshape(X.shape).astype(result, copy=False)
+            return self._by_parts(X, lambda parts: self.apply(recurrence, parts, order=order))
+        columns, x = self._columns(X), self._enter(X)
+        even, odd = np.empty_like(x), np.empty_like(x)
+        out = np.empty_like(x) if (order or recurrence.order) == "forward" else None
+        if x.size:
+            real = _REAL[self.dtype.char]
+            a, b, c, w = (
+                np.asarray(values, dtype=real)
+                for values in (recurrence.a, recurrence.b, recurrence.c, recurrence.w)
+            )
+            work = (columns or 1) * self.nnz * degree
+            together, alone = self._plan(columns, degree, work)
+            rows = self._scratch(together, columns)
+            fronts = np.empty((together.parts, together.depth + _LINE), dtype=np.int64)
+            arguments = (
+                self._layout.matrix, columns, a, b, c, w, x, even, odd, out, rows, fronts,
+                together.depth,
+            )  # fmt: skip
+            run(sweeps.sweep, arguments, together, alone)
+        if out is not None:
+            return self._leave(out, X)
+        return self._leave(odd if degree % 2 else even, X)
+
+    def _by_parts(self, X: Array, function: Any) -> Array:
+        """A real matrix acts on real and imaginary parts alike: twice as many real columns."""
+        result = np.result_type(self.dtype, X.dtype)
+        real = np.empty(0, dtype=result).real.dtype
+        parts = np.ascontiguousarray(X, dtype=result).view(real).reshape(len(X), -1)
+        return np.ascontiguousarray(function(parts)).view(result).reshape(X.shape)
+
+    @staticmethod
+    def _columns(X: Array) -> int | None:
+        return None if X.ndim == 1 or X.shape[1] == 1 else X.shape[1]
+
+    def _enter(self, X: Array) -> Array:
+        """Return X flat, in A's dtype and in the order of the layout."""
+        if self._layout.order is not None:
+            X = X[self._layout.order]
+        return np.array(X, dtype=self.dtype, order="C", copy=None).ravel()
+
+    def _leave(self, y: Array, X: Array) -> Array:
+        y = y.reshape(X.shape).astype(np.result_type(self.dtype, X.dtype), copy=False)
+        if self._layout.order is None:
+            return y
+        restored = np.empty_like(y)
+        restored[self._layout.order] = y
+        return restored
+
+    def _scratch(self, together: Schedule, columns: int | None) -> Array:
+        size = together.strip * (columns or 1) + LANES + _LINE
+        return np.empty((together.parts, size), dtype=self.dtype)
+
+    def _plan(self, columns: int | None, degree: int, work: float) -> tuple[Schedule, Schedule]:
+        """Return the schedules of this application with as many threads as pay, and with one."""
+        parts, forced = 1, self.execution.threads
+        if forced is not None or work >= SERIAL_BELOW:
+            parts = min(forced or available_threads(), available_threads())
+        strip = strip_rows(self.shape[0], parts, STRIP if columns is None else BLOCK_STRIP)
+        depth = min(self._depth(columns or 1, strip), degree)
+        alone = self._schedule(strip, 1, depth)
+        return (alone if parts == 1 else self._schedule(strip, parts, depth)), alone
+
+    def _depth(self, columns: int, strip: int) -> int:
+        """Return the steps per pass: vectors take more of the cache the more columns they have."""
+        depth = self._depths.get(columns)
+        if depth is None:
+            depth = self._layout.depth
+            if depth > 1 and self.execution.depth is None:
+                per_row = 3.0 * self.dtype.itemsize * columns
+                matrix, strips = self._layout.matrix, self._cut(strip)
+                depth = min(depth, fitting_depth(strips, matrix, self.nnz, per_row))
+            self._depths[columns] = depth
+        return depth
+
+    def _cut(self, strip: int) -> Strips:
+        if strip not in self._strips:
+            self._strips[strip] = strips_of(*self._layout.pattern, strip)
+        return self._strips[strip]
+
+    def _schedule(self, strip: int, parts: int, depth: int) -> Schedule:
+        key = (strip, parts, depth)
+        if key not in self._schedules:
+            self._schedules[key] = schedule(self._cut(strip), parts, depth)
+        return self._schedules[key]
 
     def lanczos_step(
         self, previous: Array, current: Array, beta: float, basis: Array, following: Array
     ) -> tuple[float, float]:
         """Write the next Lanczos vector into ``following``; return alpha and beta."""
-        projections = np.empty((len(basis), self._n_chunks), dtype=self.dtype)
-        partials, out = np.empty(2 * self._n_chunks), np.empty(2)
-        work = float(self.nnz + 2 * basis.size)
-        self._team.run(
-            lanczos.lanczos_step,
-            work,
-            *self._matrix,
-            previous,
-            current,
-            beta,
-            basis,
-            following,
-            projections,
-            partials,
-            out,
-        )
+        if self._layout.order is not None:  # its vectors belong to the caller, in A's order
+            return self._in_order.lanczos_step(previous, current, beta, basis, following)
+        n_chunks = -(-self.shape[0] // CHUNK)
+        projections = np.empty((len(basis), n_chunks), dtype=self.dtype)
+        partials, out = np.empty(2 * n_chunks), np.empty(2)
+        parts, forced = 1, self.execution.threads
+        if forced is not None or self.nnz + 2 * basis.size >= SERIAL_BELOW:
+            parts = min(forced or available_threads(), available_threads())
+        alone = self._schedule(CHUNK, 1, 1)
+        together = alone if parts == 1 else self._schedule(CHUNK, parts, 1)
+        size = max(CHUNK + LANES, len(basis)) + _LINE
+        rows = np.empty((together.parts, size), dtype=self.dtype)
+        arguments = (
+            self._layout.matrix, previous, current, beta, basis, following, projections, partials,
+            out, rows,
+        )  # fmt: skip
+        run(lanczos.lanczos_step, arguments, together, alone)
         return float(out[0]), float(out[1])
+
+    @cached_property
+    def _in_order(self) -> CpuBackend:
+        return CpuBackend(self.A, execution=Execution(threads=self.execution.threads))
 
     def row_facts(self) -> RowFacts:
         """Return the diagonal and the Gershgorin radii."""
         diagonal = np.empty(self.shape[0], dtype=self.dtype)
         radius = np.empty(self.shape[0])
-        structure.row_facts(*self._matrix, diagonal, radius)
+        structure.row_facts(self.A.indptr, self.A.indices, self.A.data, diagonal, radius)
         return RowFacts(diagonal, radius)
 
     def hermitian_defect(self) -> float:
         """Return ``max |a_ij - conj(a_ji)|``."""
-        return float(structure.asymmetry(*self._matrix, self.A.indptr[:-1].copy()))
+        A = self.A
+        return float(structure.asymmetry(A.indptr, A.indices, A.data, A.indptr[:-1].copy()))
 
     def to_dense(self) -> Array:
         """Return A as an array, shape (n, n)."""
@@ -130,9 +241,7 @@ class CsrBackend:
 
     def scaled(self, scale: FloatArray) -> Self:
         """Return the backend of ``diag(scale) A diag(scale)``; shares the pattern."""
-        data = np.empty_like(self.A.data)
-        structure.scale_symmetric(*self._matrix, scale, data)
-        return self._with_data(data)
+        return self._with_data(scaled_data(self.A, scale))
 
     def astype(self, dtype: Any) -> Self:
         """Return the backend with values in another precision; shares the pattern."""
@@ -140,8 +249,8 @@ class CsrBackend:
 
     def _with_data(self, data: Array) -> Self:
         A = sp.csr_array((data, self.A.indices, self.A.indptr), shape=self.shape, copy=False)
-        return type(self)(A, threads=self.threads)
+        return type(self)(A, execution=self.execution)
 
 
-def _rebuild(A: sp.csr_array, threads: int | None) -> CsrBackend:
-    return CsrBackend(A, threads=threads)
+def _rebuild(A: sp.csr_array, execution: Execution, layout: Layout) -> CpuBackend:
+    return CpuBackend(A, execution=execution, layout=layout)

@@ -1,8 +1,8 @@
-"""Polynomial sweeps over a CSR matrix for many right-hand sides, row-major blocks (n, m).
+"""Products with many vectors, row-major blocks (n, m), for every format.
 
-A is read once per step for all columns. Columns are taken eight at a time, then four, then one:
-the running sums of a tile are scalars that the compiler keeps in vector registers (an array of
-sums lives in memory and loses to scipy on long rows, measured).
+A row is read once for all columns. Columns are taken eight at a time, then four, two, one: the
+sums of a tile are scalars that the compiler keeps in vector registers (an array of sums lives in
+memory and loses to scipy on long rows, measured).
 """
 
 from __future__ import annotations
@@ -11,146 +11,120 @@ from typing import Any
 
 from numpy import uintp
 
-from spectool._types import Array, IntArray
+from spectool._types import Array
 from spectool.kernels.compilation import inlined, kernel
-from spectool.kernels.team import barrier
+from spectool.kernels.formats import entries, entry, product, run
 
 
 @inlined
-def _row_times_block(
-    indptr: Array, indices: Array, data: Array, i: int, m: int, v: Array, row: Array
-) -> None:
-    """Do row <- (A v)[i, :] for a flat row-major block v of m columns."""
-    begin, end = uintp(indptr[i]), uintp(indptr[i + uintp(1)])
-    width = uintp(m)
-    j = uintp(0)
-    while j + uintp(8) <= width:
-        zero = data.dtype.type(0)
-        s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-        for p in range(begin, end):
-            value = data[p]
-            q = uintp(indices[p]) * width + j
-            s0 += value * v[q]
-            s1 += value * v[q + uintp(1)]
-            s2 += value * v[q + uintp(2)]
-            s3 += value * v[q + uintp(3)]
-            s4 += value * v[q + uintp(4)]
-            s5 += value * v[q + uintp(5)]
-            s6 += value * v[q + uintp(6)]
-            s7 += value * v[q + uintp(7)]
-        row[j] = s0
-        row[j + uintp(1)] = s1
-        row[j + uintp(2)] = s2
-        row[j + uintp(3)] = s3
-        row[j + uintp(4)] = s4
-        row[j + uintp(5)] = s5
-        row[j + uintp(6)] = s6
-        row[j + uintp(7)] = s7
-        j += uintp(8)
-    while j + uintp(4) <= width:
-        zero = data.dtype.type(0)
-        s0, s1, s2, s3 = zero, zero, zero, zero
-        for p in range(begin, end):
-            value = data[p]
-            q = uintp(indices[p]) * width + j
-            s0 += value * v[q]
-            s1 += value * v[q + uintp(1)]
-            s2 += value * v[q + uintp(2)]
-            s3 += value * v[q + uintp(3)]
-        row[j] = s0
-        row[j + uintp(1)] = s1
-        row[j + uintp(2)] = s2
-        row[j + uintp(3)] = s3
-        j += uintp(4)
-    while j < width:
-        s0 = data.dtype.type(0)
-        for p in range(begin, end):
-            s0 += data[p] * v[uintp(indices[p]) * width + j]
-        row[j] = s0
-        j += uintp(1)
+def _eight(A: Any, i: int, width: int, v: Array, j: int, out: Array, slot: int) -> None:
+    """Do ``out[slot : slot + 8] <- (A v)[i, j : j + 8]``."""
+    zero = v.dtype.type(0)
+    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
+    first, stop, step = entries(A, i)
+    for p in range(first, stop, step):
+        q, column = entry(A, i, p)
+        for lane in range(run(A)):
+            value = A.data[q + lane]
+            k = (column + lane) * width + j
+            s0 += value * v[k]
+            s1 += value * v[k + uintp(1)]
+            s2 += value * v[k + uintp(2)]
+            s3 += value * v[k + uintp(3)]
+            s4 += value * v[k + uintp(4)]
+            s5 += value * v[k + uintp(5)]
+            s6 += value * v[k + uintp(6)]
+            s7 += value * v[k + uintp(7)]
+    out[slot] = s0
+    out[slot + uintp(1)] = s1
+    out[slot + uintp(2)] = s2
+    out[slot + uintp(3)] = s3
+    out[slot + uintp(4)] = s4
+    out[slot + uintp(5)] = s5
+    out[slot + uintp(6)] = s6
+    out[slot + uintp(7)] = s7
+
+
+@inlined
+def _four(A: Any, i: int, width: int, v: Array, j: int, out: Array, slot: int) -> None:
+    """Do ``out[slot : slot + 4] <- (A v)[i, j : j + 4]``."""
+    zero = v.dtype.type(0)
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    first, stop, step = entries(A, i)
+    for p in range(first, stop, step):
+        q, column = entry(A, i, p)
+        for lane in range(run(A)):
+            value = A.data[q + lane]
+            k = (column + lane) * width + j
+            s0 += value * v[k]
+            s1 += value * v[k + uintp(1)]
+            s2 += value * v[k + uintp(2)]
+            s3 += value * v[k + uintp(3)]
+    out[slot] = s0
+    out[slot + uintp(1)] = s1
+    out[slot + uintp(2)] = s2
+    out[slot + uintp(3)] = s3
+
+
+@inlined
+def _two(A: Any, i: int, width: int, v: Array, j: int, out: Array, slot: int) -> None:
+    """Do ``out[slot : slot + 2] <- (A v)[i, j : j + 2]``."""
+    zero = v.dtype.type(0)
+    s0, s1 = zero, zero
+    first, stop, step = entries(A, i)
+    for p in range(first, stop, step):
+        q, column = entry(A, i, p)
+        for lane in range(run(A)):
+            value = A.data[q + lane]
+            k = (column + lane) * width + j
+            s0 += value * v[k]
+            s1 += value * v[k + uintp(1)]
+    out[slot] = s0
+    out[slot + uintp(1)] = s1
 
 
 @kernel
-def clenshaw(
-    indptr: Array,
-    indices: Array,
-    data: Array,
-    a: Array,
-    b: Array,
-    c: Array,
-    w: Array,
-    x: Array,
-    u: Array,
-    later: Array,
-    m: int,
-    rows: Array,
-    part: int,
-    bounds: IntArray,
-    sync: IntArray,
-) -> None:
-    """Leave ``p(A) X`` in u if the degree is even, in later if odd; blocks are flat, row-major.
+def block_rows(A: Any, m: int, first: int, last: int, v: Array, out: Array) -> None:
+    """Do ``out <- A[first:last, :] v`` for flat row-major v (n m,) and out."""
+    width, begin = uintp(m), uintp(first)
+    for i in range(begin, uintp(last)):
+        q = (i - begin) * width
+        j = uintp(0)
+        while j + uintp(8) <= width:
+            _eight(A, i, width, v, j, out, q + j)
+            j += uintp(8)
+        while j + uintp(4) <= width:
+            _four(A, i, width, v, j, out, q + j)
+            j += uintp(4)
+        while j + uintp(2) <= width:
+            _two(A, i, width, v, j, out, q + j)
+            j += uintp(2)
+        if j < width:
+            total = v.dtype.type(0)
+            start, stop, step = entries(A, i)
+            for p in range(start, stop, step):
+                k, column = entry(A, i, p)
+                for lane in range(run(A)):
+                    total += A.data[k + lane] * v[(column + lane) * width + j]
+            out[q + j] = total
 
-    ``rows``, shape (parts, m or more), holds one row's product per thread.
+
+@kernel
+def multiply(A: Any, columns: Any, first: int, last: int, v: Array, out: Array) -> None:
+    """Do ``out[: (last - first) m] <- A[first:last, :] v``.
+
+    Parameters
+    ----------
+    A : Matrix
+        n rows.
+    columns : int or None
+        None for one vector, else the number m of columns of v.
+    first, last : int
+        Rows; first is a multiple of GRANULE, and last too unless it is n.
+    v, out : ndarray
+        Flat, row-major: n m values, and at least (last - first) m + LANES.
     """
-    parts = bounds.size - 1
-    d = a.size
-    row = rows[part]
-    width: Any = uintp(m)
-    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
-    for q in range(begin * width, end * width):
-        u[q] = w[d] * x[q]
-        later[q] = 0
-    barrier(parts, 1, sync)
-    for step in range(d):
-        k = d - 1 - step
-        ak, bk, wk = a[k], b[k], w[k]
-        ck = c[k + 1] if step > 0 else a[k] * 0
-        for i in range(begin, end):
-            _row_times_block(indptr, indices, data, i, m, u, row)
-            base = i * width
-            for j in range(width):
-                q = base + j
-                later[q] = wk * x[q] + ak * row[j] + bk * u[q] + ck * later[q]
-        u, later = later, u
-        barrier(parts, step + 2, sync)
-
-
-@kernel
-def forward(
-    indptr: Array,
-    indices: Array,
-    data: Array,
-    a: Array,
-    b: Array,
-    c: Array,
-    w: Array,
-    v: Array,
-    earlier: Array,
-    out: Array,
-    m: int,
-    rows: Array,
-    part: int,
-    bounds: IntArray,
-    sync: IntArray,
-) -> None:
-    """Do out <- p(A) V for flat row-major blocks of m columns, overwriting v and earlier."""
-    parts = bounds.size - 1
-    row = rows[part]
-    width: Any = uintp(m)
-    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
-    for q in range(begin * width, end * width):
-        out[q] = w[0] * v[q]
-        earlier[q] = 0
-    barrier(parts, 1, sync)
-    for k in range(a.size):
-        ak, bk, ck, wk = a[k], b[k], c[k], w[k + 1]
-        for i in range(begin, end):
-            _row_times_block(indptr, indices, data, i, m, v, row)
-            base = i * width
-            for j in range(width):
-                q = base + j
-                following = ak * row[j] + bk * v[q] + ck * earlier[q]
-                earlier[q] = following
-                out[q] += wk * following
-        v, earlier = earlier, v
-        barrier(parts, k + 2, sync)
+    if columns is None:
+        product(A, first, last, v, out)
+    else:
+        block_rows(A, columns, first, last, v, out)

@@ -15,19 +15,18 @@ R = TypeVar("R")
 # "reassoc" either: free to reorder sums, LLVM vectorizes across a row's entries with emulated
 # gathers instead of across columns, which halves the speed of block kernels (measured).
 FASTMATH: Final = {"arcp", "contract", "nsz"}
+OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
 JIT: Final = not _numba.config.DISABLE_JIT
 THREADS: Final = int(_numba.config.NUMBA_NUM_THREADS)
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a serial kernel that releases the GIL; numba's types stop here."""
-    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+    compiled: Any = numba.njit(cache=True, **OPTIONS)
     return cast("Callable[P, R]", compiled(function))
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a piece of other kernels into its callers; a call per row would double the cost."""
-    compiled: Any = numba.njit(
-        cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH, forceinline=True
-    )
+    compiled: Any = numba.njit(cache=True, forceinline=True, **OPTIONS)
     return cast("Callable[P, R]", compiled(function))

@@ -1,91 +1,88 @@
-"""Polynomial sweeps over a CSR matrix, one vector: forward and Clenshaw.
+"""Compressed rows (CSR).
 
-Every function takes flat arrays, allocates nothing and checks nothing. Indices go through
-``uintp``: a signed index keeps numba's wraparound test and makes the same loop twice as slow.
+Indices go through ``uintp``: a signed index keeps numba's wraparound test and makes the same loop
+twice as slow. Short rows fetch their data well ahead: the hardware's prefetcher stops at pages, and
+from memory on one thread the fetch makes rows of 5 to 7 entries 1.5 to 1.7 times faster; long rows
+lose by it (both measured).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from numpy import uintp
 
-from spectool._types import Array, IntArray
-from spectool.kernels.compilation import kernel
-from spectool.kernels.team import barrier
-from spectool.kernels.vector import row_dot
+from spectool._types import Array
+from spectool.kernels.compilation import inlined, kernel
+from spectool.kernels.formats import FORMATS, Csr, Format, LongCsr
+from spectool.kernels.intrinsics import prefetch
+
+AHEAD = 512
+"""Entries between what is multiplied and what is fetched."""
+SHORT = 16
+"""Mean entries a row up to which fetching ahead pays."""
+
+
+@inlined
+def row_dot(indptr: Array, indices: Array, data: Array, i: int, v: Array) -> Any:
+    """Return ``(A v)[i]``.
+
+    Four sums: one would wait for each addition (1.1 to 1.4 times slower, measured), and letting the
+    compiler reorder a single sum makes it gather, which is slower still on short rows.
+    """
+    p, end = uintp(indptr[i]), uintp(indptr[i + uintp(1)])
+    zero = data.dtype.type(0)
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    while p + uintp(4) <= end:
+        s0 += data[p] * v[uintp(indices[p])]
+        s1 += data[p + uintp(1)] * v[uintp(indices[p + uintp(1)])]
+        s2 += data[p + uintp(2)] * v[uintp(indices[p + uintp(2)])]
+        s3 += data[p + uintp(3)] * v[uintp(indices[p + uintp(3)])]
+        p += uintp(4)
+    while p < end:
+        s0 += data[p] * v[uintp(indices[p])]
+        p += uintp(1)
+    return (s0 + s1) + (s2 + s3)
 
 
 @kernel
-def clenshaw(
-    indptr: Array,
-    indices: Array,
-    data: Array,
-    a: Array,
-    b: Array,
-    c: Array,
-    w: Array,
-    x: Array,
-    u: Array,
-    later: Array,
-    part: int,
-    bounds: IntArray,
-    sync: IntArray,
-) -> None:
-    """Leave ``p(A) x`` in u if the degree is even, in later if it is odd.
-
-    ``u_k = w_k x + (a_k A + b_k) u_{k+1} + c_{k+1} u_{k+2}``, overwriting u_{k+2} row by row.
-    Cost per step: one pass over A; reads 3n, writes n values.
-    """
-    parts = bounds.size - 1
-    d = a.size
-    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
-    for i in range(begin, end):
-        u[i] = w[d] * x[i]
-        later[i] = 0
-    barrier(parts, 1, sync)
-    for step in range(d):
-        k = d - 1 - step
-        ak, bk, wk = a[k], b[k], w[k]
-        ck = c[k + 1] if step > 0 else a[k] * 0
-        for i in range(begin, end):
-            row = row_dot(indptr, indices, data, i, u)
-            later[i] = wk * x[i] + ak * row + bk * u[i] + ck * later[i]
-        u, later = later, u
-        barrier(parts, step + 2, sync)
+def short_rows(A: Csr, first: int, last: int, v: Array, out: Array) -> None:
+    """Do ``out <- A[first:last, :] v``, fetching ahead once a row."""
+    indptr, indices, data = A.indptr, A.indices, A.data
+    begin = uintp(first)
+    for i in range(begin, uintp(last)):
+        ahead = uintp(indptr[i]) + uintp(AHEAD)
+        prefetch(data, ahead)
+        prefetch(indices, ahead)
+        out[i - begin] = row_dot(indptr, indices, data, i, v)
 
 
 @kernel
-def forward(
-    indptr: Array,
-    indices: Array,
-    data: Array,
-    a: Array,
-    b: Array,
-    c: Array,
-    w: Array,
-    v: Array,
-    earlier: Array,
-    out: Array,
-    part: int,
-    bounds: IntArray,
-    sync: IntArray,
-) -> None:
-    """Do out <- p(A) v, overwriting v and earlier.
+def long_rows(A: LongCsr, first: int, last: int, v: Array, out: Array) -> None:
+    """Do ``out <- A[first:last, :] v``."""
+    indptr, indices, data = A.indptr, A.indices, A.data
+    begin = uintp(first)
+    for i in range(begin, uintp(last)):
+        out[i - begin] = row_dot(indptr, indices, data, i, v)
 
-    ``v_{k+1} = (a_k A + b_k) v_k + c_k v_{k-1}`` and ``out += w_{k+1} v_{k+1}`` in one pass.
-    Cost per step: one pass over A; reads 3n, writes 2n values.
-    """
-    parts = bounds.size - 1
-    begin, end = uintp(bounds[part]), uintp(bounds[part + 1])
-    for i in range(begin, end):
-        out[i] = w[0] * v[i]
-        earlier[i] = 0
-    barrier(parts, 1, sync)
-    for k in range(a.size):
-        ak, bk, ck, wk = a[k], b[k], c[k], w[k + 1]
-        for i in range(begin, end):
-            row = row_dot(indptr, indices, data, i, v)
-            following = ak * row + bk * v[i] + ck * earlier[i]
-            earlier[i] = following
-            out[i] += wk * following
-        v, earlier = earlier, v
-        barrier(parts, k + 2, sync)
+
+@inlined
+def entries(A: Any, i: int) -> Any:
+    """Return ``(first, stop, step)`` of row i."""
+    return uintp(A.indptr[i]), uintp(A.indptr[i + uintp(1)]), uintp(1)
+
+
+@inlined
+def entry(A: Any, i: int, p: int) -> Any:  # noqa: ARG001
+    """Return position and column of entry p."""
+    return p, uintp(A.indices[p])
+
+
+@inlined
+def run(A: Any) -> Any:  # noqa: ARG001
+    """Every entry has an index of its own."""
+    return uintp(1)
+
+
+FORMATS[Csr] = Format(short_rows, entries, entry, run)
+FORMATS[LongCsr] = Format(long_rows, entries, entry, run)

@@ -1,4 +1,4 @@
-"""One Lanczos step over a CSR matrix: product, inner products and reorthogonalization fused.
+"""One Lanczos step over a matrix in any format: product, inner products and reorthogonalization fused.
 
 Reductions are sums over fixed chunks of CHUNK rows, added in order, so alpha and beta have the same
 bits for every number of threads.
@@ -6,13 +6,19 @@ bits for every number of threads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy import uintp
 
 from spectool._types import Array, FloatArray, IntArray
+from spectool.kernels.block import multiply
 from spectool.kernels.compilation import kernel
-from spectool.kernels.team import CHUNK, barrier
-from spectool.kernels.vector import dot, row_dot
+from spectool.kernels.team import barrier
+from spectool.kernels.vector import dot
+
+CHUNK = 1_920
+"""Rows per partial sum, and per strip here: fixed, so that bits do not depend on the threads."""
 
 
 @kernel
@@ -25,9 +31,7 @@ def _in_order(partials: Array, n_chunks: int) -> float:
 
 @kernel
 def lanczos_step(
-    indptr: Array,
-    indices: Array,
-    data: Array,
+    A: Any,
     previous: Array,
     current: Array,
     beta: float,
@@ -36,45 +40,51 @@ def lanczos_step(
     projections: Array,
     partials: FloatArray,
     out: FloatArray,
+    rows: Array,
+    schedule: Any,
     part: int,
-    bounds: IntArray,
     sync: IntArray,
 ) -> None:
     """Do ``out[1] following <- A current - alpha current - beta previous``, ``out[0] = alpha``.
 
     ``basis``, shape (k, n), is projected out once more (k = 0: local orthogonality only);
-    ``projections`` is (k, n_chunks), ``partials`` (2 n_chunks,). Two reductions, one more with a
-    basis. Cost: one pass over A; 8n values, and 3kn with a basis.
+    ``projections`` is (k, n_chunks), ``partials`` (2 n_chunks,), ``rows`` (parts, CHUNK + LANES or
+    more, and k). Two reductions, one more with a basis. Cost: one pass over A; 8n values, and 2kn
+    with a basis.
     """
-    parts = bounds.size - 1
-    first, last = bounds[part], bounds[part + 1]
+    parts = schedule.left.shape[0]
     n = current.size
     n_chunks = (n + CHUNK - 1) // CHUNK
-    first_chunk, last_chunk = first // CHUNK, (last + CHUNK - 1) // CHUNK
+    first_chunk, last_chunk = schedule.left[part, 0], schedule.right[part, 0]
+    first, last = min(first_chunk * CHUNK, n), min(last_chunk * CHUNK, n)
+    row = rows[part]
     for q in range(first_chunk, last_chunk):
-        for i in range(uintp(q * CHUNK), uintp(min((q + 1) * CHUNK, n))):
-            following[i] = row_dot(indptr, indices, data, i, current) - beta * previous[i]
+        begin = uintp(q * CHUNK)
+        multiply(A, None, q * CHUNK, min((q + 1) * CHUNK, n), current, row)
+        for i in range(uintp(min(CHUNK, n - q * CHUNK))):
+            following[begin + i] = row[i] - beta * previous[begin + i]
         partials[q] = dot(current, following, q * CHUNK, min((q + 1) * CHUNK, n)).real
     barrier(parts, 1, sync)
     alpha = _in_order(partials, n_chunks)
     phase = 2
     n_basis = basis.shape[0]
     for q in range(first_chunk, last_chunk):
-        begin, end = q * CHUNK, min((q + 1) * CHUNK, n)
-        for i in range(uintp(begin), uintp(end)):
+        start, end = q * CHUNK, min((q + 1) * CHUNK, n)
+        for i in range(uintp(start), uintp(end)):
             following[i] -= alpha * current[i]
         for j in range(n_basis):
-            projections[j, q] = dot(basis[j], following, begin, end)
+            projections[j, q] = dot(basis[j], following, start, end)
     if n_basis > 0:
         barrier(parts, phase, sync)
         phase += 1
         for j in range(n_basis):
-            coefficient = _in_order(projections[j], n_chunks)
-            for i in range(uintp(first), uintp(last)):
-                following[i] -= coefficient * basis[j, i]
+            row[j] = _in_order(projections[j], n_chunks)
     for q in range(first_chunk, last_chunk):
-        end_of_chunk = min((q + 1) * CHUNK, n)
-        partials[n_chunks + q] = dot(following, following, q * CHUNK, end_of_chunk).real
+        start, end = q * CHUNK, min((q + 1) * CHUNK, n)
+        for j in range(n_basis):  # a chunk stays in cache while the basis streams past
+            for i in range(uintp(start), uintp(end)):
+                following[i] -= row[j] * basis[j, i]
+        partials[n_chunks + q] = dot(following, following, start, end).real
     barrier(parts, phase, sync)
     norm = np.sqrt(_in_order(partials[n_chunks:], n_chunks))
     if norm > 0:
@@ -83,6 +93,6 @@ def lanczos_step(
             following[i] *= inverse
     # The first part returns to the caller, who reads all rows: nobody may still be writing.
     barrier(parts, phase + 1, sync)
-    if first == 0:
+    if part == 0:
         out[0] = alpha
         out[1] = norm

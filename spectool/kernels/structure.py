@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import uintp
 
-from spectool._types import Array, FloatArray
+from spectool._types import Array, FloatArray, IntArray
 from spectool.kernels.compilation import kernel
 
 
@@ -63,10 +63,42 @@ def row_facts(
 
 @kernel
 def scale_symmetric(
-    indptr: Array, indices: Array, data: Array, scale: FloatArray, out: Array
+    indptr: Array,
+    indices: Array,
+    data: Array,
+    scale: FloatArray,
+    out: Array,
+    first: int,
+    last: int,
 ) -> None:
-    """Do out <- data of ``diag(scale) A diag(scale)``."""
-    for i in range(scale.size):
+    """Do out <- data of ``diag(scale) A diag(scale)``, rows [first, last)."""
+    for i in range(uintp(first), uintp(last)):
         left = scale[i]
-        for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
+        for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
             out[p] = left * data[p] * scale[uintp(indices[p])]
+
+
+@kernel
+def permute_rows(
+    indptr: Array,
+    indices: Array,
+    data: Array,
+    order: IntArray,
+    place: IntArray,
+    new_indptr: Array,
+    new_indices: Array,
+    new_data: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Do rows [first, last) of ``A[order][:, order]``, unsorted; ``place`` inverts order.
+
+    ``new_indptr`` is known already.
+    """
+    for i in range(uintp(first), uintp(last)):
+        row = uintp(order[i])
+        q = uintp(new_indptr[i])
+        for p in range(uintp(indptr[row]), uintp(indptr[row + uintp(1)])):
+            new_indices[q] = place[uintp(indices[p])]
+            new_data[q] = data[p]
+            q += uintp(1)

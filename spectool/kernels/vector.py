@@ -12,28 +12,6 @@ from spectool.kernels.compilation import inlined
 
 
 @inlined
-def row_dot(indptr: Array, indices: Array, data: Array, i: int, v: Array) -> Any:
-    """Return ``(A v)[i]``.
-
-    Four sums: one would wait for each addition (1.1 to 1.4 times slower, measured), and letting the
-    compiler reorder a single sum makes it gather, which is slower still on short rows.
-    """
-    p, end = uintp(indptr[i]), uintp(indptr[i + uintp(1)])
-    zero = data.dtype.type(0)
-    s0, s1, s2, s3 = zero, zero, zero, zero
-    while p + uintp(4) <= end:
-        s0 += data[p] * v[uintp(indices[p])]
-        s1 += data[p + uintp(1)] * v[uintp(indices[p + uintp(1)])]
-        s2 += data[p + uintp(2)] * v[uintp(indices[p + uintp(2)])]
-        s3 += data[p + uintp(3)] * v[uintp(indices[p + uintp(3)])]
-        p += uintp(4)
-    while p < end:
-        s0 += data[p] * v[uintp(indices[p])]
-        p += uintp(1)
-    return (s0 + s1) + (s2 + s3)
-
-
-@inlined
 def dot(x: Array, y: Array, first: int, last: int) -> Any:
     """Return ``sum conj(x[i]) y[i]`` over first <= i < last, in eight interleaved sums."""
     i, end = uintp(first), uintp(last)

@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, FloatArray
 from spectool.backends import Backend, RowFacts
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
 from spectool.backends.generic import GenericBackend
 from spectool.errors import BreakdownError, InputError
 from spectool.operators.counting import MatvecCounter
@@ -197,7 +197,7 @@ def _backend(A: Any) -> Backend:
         )
     if isinstance(A, np.ndarray):
         return GenericBackend(A)
-    return CsrBackend(A)
+    return CpuBackend(A)
 
 
 def _compute_dtype(dtype: Any) -> np.dtype[Any]:

@@ -23,7 +23,7 @@ import platformdirs
 import scipy.sparse as sp
 
 from spectool._types import FloatArray
-from spectool.backends.cpu import SERIAL_BELOW, CsrBackend
+from spectool.backends.cpu import SERIAL_BELOW, CpuBackend
 from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
 
@@ -174,7 +174,7 @@ def measure() -> Costs:
         x, y = np.ones(n), np.ones(n)
         jobs: dict[str, Callable[[], Any]] = {
             "product": partial(operator.matmul, A, x),
-            "step": partial(CsrBackend(A).apply, recurrence, x),
+            "step": partial(CpuBackend(A).apply, recurrence, x),
             "vector": partial(_axpy_and_dot, x, y),
         }
         for name, job in jobs.items():

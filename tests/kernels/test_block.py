@@ -5,7 +5,8 @@ import pytest
 import reference
 from kernels.matrices import DTYPES, LARGE, SIZES, coefficients, empty, hermitian, uneven, values
 
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
+from spectool.backends.execution import Execution
 from spectool.polynomials import Recurrence
 
 ORDERS = ["clenshaw", "forward"]
@@ -23,7 +24,7 @@ def recurrence(degree):
 def test_equals_dense_reference(n, m, order, rng):
     A, X, p = hermitian(n, np.float64, 465738291), rng.standard_normal((n, m)), recurrence(5)
     expected = getattr(reference, order)(A.toarray(), p.a, p.b, p.c, p.w, X)
-    found = CsrBackend(A).apply(p, X, order=order)
+    found = CpuBackend(A).apply(p, X, order=order)
     tol = 100 * np.finfo(float).eps * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=tol)
 
@@ -33,7 +34,7 @@ def test_equals_dense_reference(n, m, order, rng):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_columns_are_independent(threads, dtype, order, rng):
     A, X, p = uneven(dtype), values(rng, (LARGE, 13), dtype), recurrence(4)
-    backend = CsrBackend(A, threads=threads)
+    backend = CpuBackend(A, execution=Execution(threads=threads))
     together = backend.apply(p, X, order=order)
     assert together.dtype == dtype
     for j in (0, 7, 8, 12):
@@ -46,29 +47,29 @@ def test_columns_are_independent(threads, dtype, order, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_threads(dtype, order, rng):
     A, X, p = uneven(dtype), values(rng, (LARGE, 5), dtype), recurrence(6)
-    one = CsrBackend(A, threads=1).apply(p, X, order=order)
+    one = CpuBackend(A, execution=Execution(threads=1)).apply(p, X, order=order)
     for _ in range(3):
-        assert np.array_equal(CsrBackend(A, threads=2).apply(p, X, order=order), one)
+        assert np.array_equal(CpuBackend(A, execution=Execution(threads=2)).apply(p, X, order=order), one)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_entry_at_all(order, rng):
     p, X = recurrence(3), rng.standard_normal((LARGE, 3))
-    found = CsrBackend(empty(LARGE, np.float64), threads=2).apply(p, X, order=order)
+    found = CpuBackend(empty(LARGE, np.float64), execution=Execution(threads=2)).apply(p, X, order=order)
     tol = 100 * np.finfo(float).eps * np.abs(X).max()
     np.testing.assert_allclose(found, p(0.0) * X, rtol=0, atol=tol)
 
 
 def test_no_column_at_all():
     A = hermitian(3, np.float64, 918237465)
-    assert CsrBackend(A).apply(recurrence(2), np.empty((3, 0))).shape == (3, 0)
+    assert CpuBackend(A).apply(recurrence(2), np.empty((3, 0))).shape == (3, 0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_nan_stays_in_its_column(order):
     A, X = hermitian(597, np.float64, 192837465), np.ones((597, 9))
     X[:, 2] = np.nan
-    Y = CsrBackend(A).apply(recurrence(3), X, order=order)
+    Y = CpuBackend(A).apply(recurrence(3), X, order=order)
     assert np.isnan(Y[:, 2]).all()
     assert np.isfinite(np.delete(Y, 2, axis=1)).all()
 
@@ -76,15 +77,15 @@ def test_nan_stays_in_its_column(order):
 @pytest.mark.parametrize("order", ORDERS)
 def test_column_major_blocks(order, rng):
     A, X, p = hermitian(597, np.float64, 647382910), rng.standard_normal((597, 6)), recurrence(3)
-    expected = CsrBackend(A).apply(p, X, order=order)
-    assert np.array_equal(CsrBackend(A).apply(p, np.asfortranarray(X), order=order), expected)
+    expected = CpuBackend(A).apply(p, X, order=order)
+    assert np.array_equal(CpuBackend(A).apply(p, np.asfortranarray(X), order=order), expected)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("stored", [np.float32, np.float64])
 def test_real_matrix_on_complex_block(stored, order, rng):
     A, X, p = hermitian(97, stored, 736482915), values(rng, (97, 3), np.complex128), recurrence(3)
-    found = CsrBackend(A).apply(p, X, order=order)
+    found = CpuBackend(A).apply(p, X, order=order)
     assert found.shape == X.shape
     expected = reference.forward(A.toarray(), p.a, p.b, p.c, p.w, X)
     tol = 100 * np.finfo(stored).eps * np.abs(expected).max()

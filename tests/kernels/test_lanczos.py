@@ -8,7 +8,8 @@ import reference
 from kernels.matrices import DTYPES, LARGE, SIZES, empty, hermitian, uneven, values
 from scipy import sparse
 
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
+from spectool.backends.execution import Execution
 from spectool.backends.generic import GenericBackend
 
 
@@ -27,12 +28,12 @@ def run(backend, start, steps, *, reorthogonalize=True):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [3, 597])
-@pytest.mark.parametrize("kind", [CsrBackend, GenericBackend])
+@pytest.mark.parametrize("kind", [CpuBackend, GenericBackend])
 def test_equals_reference(kind, n, dtype, rng):
     A, start = hermitian(n, dtype, 564738291), values(rng, n, dtype)
     steps = min(n - 1, 8)
     expected = reference.lanczos(A.toarray().astype(complex), start.astype(complex), steps)
-    found = run(kind(A if kind is CsrBackend else A.toarray()), start, steps)
+    found = run(kind(A if kind is CpuBackend else A.toarray()), start, steps)
     tol = 1000 * np.finfo(dtype).eps
     for mine, truth in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, truth, rtol=0, atol=tol)
@@ -43,7 +44,7 @@ def test_equals_reference(kind, n, dtype, rng):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_factorization_on_uneven_rows(threads, reorthogonalize, dtype, rng):
     A, start = uneven(dtype), values(rng, LARGE, dtype)
-    alpha, beta, V = run(CsrBackend(A, threads=threads), start, 6, reorthogonalize=reorthogonalize)
+    alpha, beta, V = run(CpuBackend(A, execution=Execution(threads=threads)), start, 6, reorthogonalize=reorthogonalize)
     T = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
     defect = A @ V[:, :6] - V[:, :6] @ T
     defect[:, -1] -= beta[-1] * V[:, 6]
@@ -55,7 +56,7 @@ def test_factorization_on_uneven_rows(threads, reorthogonalize, dtype, rng):
 
 @pytest.mark.parametrize("n", SIZES)
 def test_no_entry_at_all_is_invariant_at_once(n):
-    alpha, beta, V = run(CsrBackend(empty(n, np.float64)), np.ones(n), 1)
+    alpha, beta, V = run(CpuBackend(empty(n, np.float64)), np.ones(n), 1)
     assert alpha[0] == beta[0] == 0.0
     assert not V[:, 1].any()
 
@@ -64,7 +65,7 @@ def test_nan_is_told():
     A = hermitian(597, np.float64, 928374651)
     x = np.ones(597)
     x[300] = np.nan
-    alpha, beta, _ = run(CsrBackend(A), x, 1)
+    alpha, beta, _ = run(CpuBackend(A), x, 1)
     assert np.isnan(alpha[0])
     assert np.isnan(beta[0])
 
@@ -73,9 +74,9 @@ def test_nan_is_told():
 @pytest.mark.parametrize("reorthogonalize", [True, False])
 def test_bits_do_not_depend_on_threads(reorthogonalize, dtype, rng):
     A, start = uneven(dtype), values(rng, LARGE, dtype)
-    one = run(CsrBackend(A, threads=1), start, 8, reorthogonalize=reorthogonalize)
+    one = run(CpuBackend(A, execution=Execution(threads=1)), start, 8, reorthogonalize=reorthogonalize)
     for _ in range(5):
-        two = run(CsrBackend(A, threads=2), start, 8, reorthogonalize=reorthogonalize)
+        two = run(CpuBackend(A, execution=Execution(threads=2)), start, 8, reorthogonalize=reorthogonalize)
         assert all(np.array_equal(x, y) for x, y in zip(one, two, strict=True))
 
 
@@ -89,7 +90,7 @@ def test_every_part_has_finished_when_the_step_returns():
     )
     A = sparse.csr_array(A + A.T + sparse.eye_array(n))
     A.sum_duplicates()
-    backend = CsrBackend(A, threads=2)
+    backend = CpuBackend(A, execution=Execution(threads=2))
     v, none, zero = rng.standard_normal(n), np.empty((0, n)), np.zeros(n)
     v /= np.linalg.norm(v)
     following = np.zeros(n)

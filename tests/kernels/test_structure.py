@@ -8,7 +8,7 @@ from hypothesis import strategies as hs
 from kernels.matrices import DTYPES, LARGE, SIZES, empty, hermitian, uneven, values
 from scipy import sparse
 
-from spectool.backends.cpu import CsrBackend
+from spectool.backends.cpu import CpuBackend
 
 
 @given(
@@ -25,7 +25,7 @@ def test_defect_equals_dense(n, density, dtype, symmetrize, seed):
     if symmetrize:
         A = sparse.csr_array(A + A.conj().T)
     A.sum_duplicates()
-    found = CsrBackend(A).hermitian_defect()
+    found = CpuBackend(A).hermitian_defect()
     truth = reference.hermitian_defect(A.toarray())
     # One stored entry of a pair may be changed without the other: an entry is compared or counted.
     assert abs(found - truth) <= 4 * np.finfo(float).eps * max(truth, 1.0)
@@ -36,14 +36,14 @@ def test_one_wrong_entry_is_found(position):
     A = hermitian(597, np.complex128, 372819465).tolil()
     A[position] = A[position] + 0.25j
     A = sparse.csr_array(A)
-    assert CsrBackend(A).hermitian_defect() >= 0.2
+    assert CpuBackend(A).hermitian_defect() >= 0.2
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
 def test_row_facts_equal_dense(n, dtype):
     A = hermitian(n, dtype, 918273645)
-    facts = CsrBackend(A).row_facts()
+    facts = CpuBackend(A).row_facts()
     diagonal, radius = reference.gershgorin(A.toarray())
     assert np.array_equal(facts.diagonal, diagonal)
     np.testing.assert_allclose(facts.radius, radius, atol=20 * np.finfo(dtype).eps)
@@ -51,9 +51,9 @@ def test_row_facts_equal_dense(n, dtype):
 
 def test_row_facts_of_empty_rows_and_no_entries():
     A = uneven(np.float64)
-    facts = CsrBackend(A).row_facts()
+    facts = CpuBackend(A).row_facts()
     assert np.array_equal(facts.diagonal, A.diagonal())
-    facts = CsrBackend(empty(LARGE, np.float64)).row_facts()
+    facts = CpuBackend(empty(LARGE, np.float64)).row_facts()
     assert not facts.diagonal.any()
     assert not facts.radius.any()
 
@@ -61,7 +61,7 @@ def test_row_facts_of_empty_rows_and_no_entries():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_symmetric_scaling_equals_dense(dtype, rng):
     A, s = hermitian(97, dtype, 827364519), rng.uniform(0.1, 10, 97)
-    scaled = CsrBackend(A).scaled(s).A
+    scaled = CpuBackend(A).scaled(s).A
     truth = s[:, None] * A.toarray() * s
     np.testing.assert_allclose(scaled.toarray(), truth, rtol=10 * np.finfo(dtype).eps)
     assert scaled.dtype == dtype
@@ -70,5 +70,5 @@ def test_symmetric_scaling_equals_dense(dtype, rng):
 def test_nan_travels():
     A = hermitian(597, np.float64, 564738219)
     A.data[700] = np.nan
-    facts = CsrBackend(A).row_facts()
+    facts = CpuBackend(A).row_facts()
     assert np.isnan(facts.diagonal).any() or np.isnan(facts.radius).any()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from kernels.matrices import LARGE, coefficients, hermitian, uneven
 
-from spectool.backends.cpu import CsrBackend
-from spectool.kernels.team import CHUNK, Team, partition
+from spectool.backends.cpu import CpuBackend
+from spectool.backends.execution import Execution
 from spectool.polynomials import Recurrence
 
 P = Recurrence(*coefficients(12), (-1.0, 1.0))
@@ -36,24 +36,6 @@ def in_subprocess(source, **environment):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("n", [1, CHUNK - 1, CHUNK, CHUNK + 1, LARGE])
-@pytest.mark.parametrize("parts", [1, 2, 3, 8])
-def test_partition_covers_every_row_once(parts, n):
-    indptr = np.concatenate([[0], np.cumsum(np.arange(n) % 7)])
-    bounds = partition(indptr, parts)
-    assert bounds.size == parts + 1
-    assert bounds[0] == 0
-    assert bounds[-1] == n
-    assert (np.diff(bounds) >= 0).all()
-    assert (bounds[1:-1] % CHUNK == 0).all()
-
-
-def test_partition_balances_work():
-    n = 100 * CHUNK
-    bounds = partition(np.arange(n + 1) * 5, 4)
-    assert np.ptp(np.diff(bounds)) <= 2 * CHUNK
-
-
 def test_bits_with_three_and_four_threads():
     same = in_subprocess(
         """
@@ -61,7 +43,8 @@ def test_bits_with_three_and_four_threads():
         import numpy as np
         from kernels.matrices import LARGE, coefficients, uneven
         from kernels.test_lanczos import run
-        from spectool.backends.cpu import CsrBackend
+        from spectool.backends.cpu import CpuBackend
+        from spectool.backends.execution import Execution
         from spectool.kernels.team import available_threads
         from spectool.polynomials import Recurrence
 
@@ -70,7 +53,7 @@ def test_bits_with_three_and_four_threads():
         rng = np.random.default_rng(271828459)
         x, X = rng.standard_normal(A.shape[0]), rng.standard_normal((A.shape[0], 5))
         def everything(threads):
-            backend = CsrBackend(A, threads=threads)
+            backend = CpuBackend(A, execution=Execution(threads=threads))
             return [backend.apply(p, v, order=o) for v in (x, X) for o in ("clenshaw", "forward")
                    ] + [*run(backend, x, 5)]
         one = everything(1)
@@ -87,8 +70,8 @@ def test_concurrent_callers_get_right_answers():
     A = uneven(np.float64)
     rng = np.random.default_rng(736451982)
     X = rng.standard_normal((8, LARGE))
-    expected = [CsrBackend(A, threads=1).apply(P, x) for x in X]
-    backend = CsrBackend(A, threads=2)
+    expected = [CpuBackend(A, execution=Execution(threads=1)).apply(P, x) for x in X]
+    backend = CpuBackend(A, execution=Execution(threads=2))
     wrong = []
 
     def call(i):
@@ -112,7 +95,7 @@ def _apply(backend, x, answers):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_child_computes():
     A, x = uneven(np.float64), np.linspace(-1, 1, LARGE)
-    backend = CsrBackend(A, threads=2)
+    backend = CpuBackend(A, execution=Execution(threads=2))
     expected = backend.apply(P, x)  # the helper thread exists now, and the child will lack it
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
@@ -134,25 +117,26 @@ def test_exception_in_a_member_does_not_break_later_calls(who):
         import json, threading
         import numpy as np
         from kernels.matrices import LARGE, coefficients, uneven
-        from spectool.backends.cpu import CsrBackend
-        from spectool.kernels.team import Team
+        from spectool.backends.cpu import CpuBackend
+        from spectool.backends.execution import Execution
+        from spectool.kernels.team import run as run_team
         from spectool.polynomials import Recurrence
 
         threading.excepthook = lambda args: None
         p = Recurrence(*coefficients(12), (-1.0, 1.0))
         A, x = uneven(np.float64), np.linspace(-1, 1, LARGE)
-        backend = CsrBackend(A, threads=2)
+        backend = CpuBackend(A, execution=Execution(threads=2))
         expected = backend.apply(p, x)
 
-        def fail(part, bounds, sync):
+        def fail(schedule, part, sync):
             if {who!r} == "both" or part == ({who!r} == "helper"):
                 raise KeyboardInterrupt("simulated")
 
-        team = Team(A.indptr, 2)
+        plan = backend._plan(None, 1, 1e9)
         seen = []
         for _ in range(3):
             try:
-                team.run(fail, 1.0)
+                run_team(fail, (), *plan)
                 seen.append("silence")
             except KeyboardInterrupt:
                 seen.append("raised")
@@ -172,26 +156,29 @@ def test_abandoned_barrier_lets_the_helper_go():
         import json
         import numpy as np
         from kernels.matrices import LARGE, coefficients, uneven
-        from spectool.backends.cpu import CsrBackend
-        from spectool.kernels import csr
-        from spectool.kernels.team import Team
+        from spectool.backends.cpu import CpuBackend
+        from spectool.backends.execution import Execution
+        from spectool.kernels import sweeps
+        from spectool.kernels.team import run as run_team
         from spectool.polynomials import Recurrence
 
         p = Recurrence(*coefficients(12), (-1.0, 1.0))
         A, x = uneven(np.float64), np.linspace(-1, 1, LARGE)
-        backend = CsrBackend(A, threads=2)
+        backend = CpuBackend(A, execution=Execution(threads=2))
         expected = backend.apply(p, x)
 
         def half(*arguments):
-            if arguments[-3] == 0:
+            if arguments[-2] == 0:
                 raise KeyboardInterrupt
-            csr.clenshaw(*arguments)
+            sweeps.sweep(*arguments)
 
-        u, later = np.empty_like(x), np.empty_like(x)
+        even, odd = np.empty_like(x), np.empty_like(x)
+        together, alone = backend._plan(None, 12, 1e9)
+        rows, fronts = backend._scratch(together, None), np.empty((2, 32), dtype=np.int64)
+        matrix = backend._layout.matrix
+        vectors = (x, even, odd, None, rows, fronts, 1)
         try:
-            Team(A.indptr, 2).run(
-                half, 1.0, A.indptr, A.indices, A.data, p.a, p.b, p.c, p.w, x, u, later
-            )
+            run_team(half, (matrix, None, p.a, p.b, p.c, p.w, *vectors), together, alone)
         except KeyboardInterrupt:
             pass
         print(json.dumps(bool(np.array_equal(backend.apply(p, x), expected))))
@@ -200,8 +187,8 @@ def test_abandoned_barrier_lets_the_helper_go():
     assert right is True
 
 
-def test_small_work_stays_on_one_thread(monkeypatch):
-    team = Team(hermitian(597, np.float64, 827364591).indptr)
-    seen = []
-    team.run(lambda part, bounds, sync: seen.append((part, bounds.tolist())), 10.0)
-    assert seen == [(0, [0, 597])]
+def test_small_work_stays_on_one_thread():
+    backend = CpuBackend(hermitian(597, np.float64, 827364591))
+    together, alone = backend._plan(None, 1, 10.0)
+    assert together is alone
+    assert together.parts == 1

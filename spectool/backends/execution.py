@@ -1,0 +1,310 @@
+"""How an operator is executed: format, blocking, threads and order of rows, chosen or forced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from spectool._types import Array, IntArray
+from spectool.backends.layout import (
+    FORMAT_NAMES,
+    Fit,
+    FormatName,
+    convert,
+    csr_matrix,
+    fits,
+    forced,
+    n_bytes,
+    permuted,
+)
+from spectool.errors import InputError
+from spectool.kernels.block import multiply
+from spectool.kernels.formats import GRANULE, LANES, Matrix
+from spectool.kernels.schedule import Strips, strip_rows, strips_of, window
+from spectool.kernels.team import available_threads
+from spectool.results import ExecutionReport
+
+STRIP = 960
+"""Most rows per strip, one vector: shorter ones cost 5 to 15% (measured)."""
+BLOCK_STRIP = 120
+"""Rows per strip with many vectors."""
+DEEPEST = 16
+"""Most steps per pass: deeper fronts gained nothing (measured)."""
+MIN_FILL = {"csr": 1.0, "sell": 0.75, "bsr": 0.5, "dia": 0.6}
+SLICE = 60_000
+"""Entries of a timed slice: they fit into one core's cache."""
+GAIN = 1.1
+"""Least predicted gain for which steps are blocked."""
+REPAID = 60
+"""Products that repay a conversion; one costs up to 15."""
+REORDERED = 1_500
+"""Products that repay reverse Cuthill-McKee, which costs 100 to 400."""
+WORTH_SECONDS = 0.05
+"""Seconds of products below which no layout is sought: it would save less than it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Options of execution; what is left at None or "auto" is chosen by measurement.
+
+    Parameters
+    ----------
+    format : {"auto", "csr", "sell", "bsr", "dia"}
+        How the matrix is stored.
+    depth : int, optional
+        Steps of a recurrence per pass over the matrix (level blocking); 1 does not block.
+    threads : int, optional
+        Threads; by default as many as pay.
+    reorder : bool, optional
+        Whether rows are renumbered by reverse Cuthill-McKee first.
+    """
+
+    format: Literal["auto", "csr", "sell", "bsr", "dia"] = "auto"
+    depth: int | None = None
+    threads: int | None = None
+    reorder: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in ("auto", *FORMAT_NAMES):
+            raise InputError(
+                f"format must be 'auto' or one of {FORMAT_NAMES}; got {self.format!r}."
+            )
+        for name, value in (("depth", self.depth), ("threads", self.threads)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be an int of at least 1 or None; got {value!r}.")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is forced."""
+        return self == Execution(threads=self.threads)
+
+
+class Layout(NamedTuple):
+    """A matrix ready to be swept.
+
+    Attributes
+    ----------
+    matrix : Matrix
+        In its format, rows renumbered if order is given.
+    pattern : tuple of ndarray
+        ``(indptr, indices)`` of its CSR form, from which schedules are made.
+    depth : int
+        Most steps per pass with one vector.
+    order : ndarray or None
+        Row ``order[i]`` of A is row i here.
+    report : ExecutionReport
+        What was chosen, and why.
+    """
+
+    matrix: Matrix
+    pattern: tuple[IntArray, IntArray]
+    depth: int
+    order: IntArray | None
+    report: ExecutionReport
+
+
+def plain(A: sp.csr_array, threads: int | None) -> Layout:
+    """Return A as it is: CSR, unblocked, no set-up at all."""
+    matrix = csr_matrix(A)
+    report = ExecutionReport(
+        "csr", A.dtype.name, 1, threads or available_threads(), False, n_bytes(matrix), 0.0, "as is"
+    )
+    return Layout(matrix, (A.indptr, A.indices), 1, None, report)
+
+
+@lru_cache(maxsize=1)
+def cache_bytes() -> int:
+    """Return how much of the last-level cache one thread may count on."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        sizes.append(int(text[:-1]) << {"K": 10, "M": 20, "G": 30}.get(text[-1], 0))
+    last = max(sizes, default=16 << 20)
+    return int(min(max(last / (1.5 * available_threads()), 2 << 20), 10 << 20))
+
+
+def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
+    """Choose format, order and depth for about ``products`` products with one vector.
+
+    Formats are chosen by structure and timed on a slice of rows; a pass is blocked where its fronts
+    fit into the cache and the slice runs faster there than the whole does from memory.
+    """
+    begin = time.perf_counter()
+    nnz, n = max(A.nnz, 1), A.shape[0]
+    base = plain(A, execution.threads)
+    if execution.is_free and (products < REPAID or products * nnz * 5e-10 < WORTH_SECONDS):
+        return base._replace(
+            report=_noted(base.report, f"{products:.0f} products would not repay a conversion")
+        )
+    order, reason = _order(A, execution, products)
+    B = A if order is None else permuted(A, order)
+    candidates: dict[str, float] = {}
+    if execution.format == "auto":
+        fit, why = _fastest(B, candidates)
+    else:
+        fit, why = forced(B, execution.format), "format as asked"
+    matrix = convert(B, fit)
+    strips = strips_of(B.indptr, B.indices, strip_rows(n, 1, STRIP))
+    depth, why_depth = _depth(B, matrix, strips, execution)
+    name = {"bsr": f"bsr {fit.size}x{fit.size}", "dia": f"dia {fit.size}"}.get(
+        fit.format, fit.format
+    )
+    report = ExecutionReport(
+        name,
+        A.dtype.name,
+        depth,
+        base.report.threads,
+        order is not None,
+        n_bytes(matrix),
+        time.perf_counter() - begin,
+        "; ".join(text for text in (why, why_depth, reason) if text),
+        tuple(sorted(candidates.items(), key=lambda item: item[1])),
+    )
+    return Layout(matrix, (B.indptr, B.indices), depth, order, report)
+
+
+def _noted(report: ExecutionReport, reason: str) -> ExecutionReport:
+    return ExecutionReport(
+        report.format,
+        report.dtype,
+        report.depth,
+        report.threads,
+        report.reordered,
+        report.n_bytes,
+        report.seconds,
+        reason,
+    )
+
+
+def _order(
+    A: sp.csr_array, execution: Execution, products: float
+) -> tuple[IntArray | None, str]:
+    """Return an order of rows that narrows the fronts, or None, and why."""
+    if execution.reorder is False:
+        return None, ""
+    if execution.reorder is None:
+        if products < REORDERED or _bytes(A) < cache_bytes():
+            return None, ""
+        if _window(A, 2) < min(0.5 * _bytes(A), 2 * cache_bytes()):
+            return None, ""
+    pattern = sp.csr_array((np.ones(A.nnz, dtype=np.int8), A.indices, A.indptr), shape=A.shape)
+    order: IntArray = reverse_cuthill_mckee(pattern + pattern.T).astype(np.int64)
+    if execution.reorder is None and _window(permuted(A, order), 2) > 0.5 * _window(A, 2):
+        return None, "reverse Cuthill-McKee would not narrow it"
+    return order, "rows renumbered by reverse Cuthill-McKee"
+
+
+def _bytes(A: sp.csr_array) -> float:
+    return float(n_bytes(csr_matrix(A)))
+
+
+def _window(A: sp.csr_array, depth: int) -> float:
+    strips = strips_of(A.indptr, A.indices, strip_rows(A.shape[0], 1, STRIP))
+    return window(strips, depth, _bytes(A) / max(A.nnz, 1), 3 * A.dtype.itemsize)
+
+
+def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
+    """Return the fit whose product of a slice takes least, memory counted, and why."""
+    usable = [fit for fit in fits(A) if fit.fill >= MIN_FILL[fit.format]]
+    mean = A.nnz / A.shape[0]
+    if diagonals := [fit for fit in usable if fit.format == "dia"]:
+        return diagonals[0], f"{diagonals[0].size} diagonals, {diagonals[0].fill:.0%} full"
+    blocks = [fit for fit in usable if fit.format == "bsr"]
+    if blocks:  # larger blocks of the same fill read fewer indices
+        best = max(blocks, key=lambda fit: (round(fit.fill, 1), fit.size))
+        usable = [fit for fit in usable if fit.format != "bsr" or fit is best]
+    if len(usable) == 1:
+        return usable[0], f"rows of {mean:.1f} entries suit no other format"
+    n = A.shape[0]
+    middle = int(np.searchsorted(A.indptr, A.nnz // 2)) // GRANULE * GRANULE
+    last = int(np.searchsorted(A.indptr, A.indptr[middle] + SLICE)) // GRANULE * GRANULE
+    last = min(max(last, middle + GRANULE), n)
+    part = sp.csr_array(
+        (
+            A.data[A.indptr[middle] : A.indptr[last]],
+            A.indices[A.indptr[middle] : A.indptr[last]],
+            A.indptr[middle : last + 1] - A.indptr[middle],
+        ),
+        shape=(last - middle, n),
+    )
+    v = np.ones(n, dtype=A.dtype)
+    sliced = {fit: convert(part, fit) for fit in usable}
+    seconds = time_slices({fit: (matrix, 0, last - middle) for fit, matrix in sliced.items()}, v)
+    for fit in usable:
+        candidates[_label(fit)] = seconds[fit] / max(part.nnz, 1)
+    best = min(usable, key=lambda fit: seconds[fit])
+    told = ", ".join(f"{name} {1e9 * rate:.2f}" for name, rate in candidates.items())
+    return best, f"a slice takes {told} ns per entry"
+
+
+def _label(fit: Fit) -> str:
+    return f"bsr {fit.size}x{fit.size}" if fit.format == "bsr" else fit.format
+
+
+def time_slices(jobs: dict[Any, tuple[Matrix, int, int]], v: Array) -> dict[Any, float]:
+    """Return seconds of each ``A[first:last] v``, the least of interleaved calls, one thread."""
+    calls: dict[Any, Callable[[], Any]] = {}
+    for key, (matrix, first, last) in jobs.items():
+        out = np.empty(last - first + LANES, dtype=v.dtype)
+        calls[key] = lambda m=matrix, i=first, j=last, o=out: multiply(m, None, i, j, v, o)
+        calls[key]()  # compiles, warms the cache
+    best = dict.fromkeys(calls, np.inf)
+    for _ in range(5):
+        for key, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            call()
+            best[key] = min(best[key], (time.perf_counter() - begin) / 2)
+    return best
+
+
+def _depth(
+    A: sp.csr_array, matrix: Matrix, strips: Strips, execution: Execution
+) -> tuple[int, str]:
+    """Return the steps per pass, and why."""
+    if execution.depth is not None:
+        return execution.depth, "depth as asked"
+    total, n = n_bytes(matrix), A.shape[0]
+    per_row = 3 * A.dtype.itemsize
+    if total + per_row * n <= 1.5 * cache_bytes():
+        return 1, "the matrix stays in cache by itself"
+    depth = fitting_depth(strips, matrix, A.nnz, per_row)
+    if depth < 3:
+        return 1, "its fronts are too wide to block"
+    # Two timed slices: rows that stay in cache, and rows from memory.
+    v = np.ones(n, dtype=A.dtype)
+    n_slice = max(int(SLICE / max(A.nnz / n, 1)) // GRANULE * GRANULE, GRANULE)
+    middle = max(n // 2 // GRANULE * GRANULE - n_slice, 0)
+    cached = time_slices({0: (matrix, middle, min(middle + n_slice, n))}, v)[0] / n_slice
+    streamed = _streamed(matrix, n, v) / n
+    gain = streamed / max(cached, streamed / depth)
+    if gain < GAIN:
+        return 1, f"blocking would gain {gain:.2f} only"
+    return depth, f"blocking gains {gain:.2f}"
+
+
+def _streamed(matrix: Matrix, n: int, v: Array) -> float:
+    """Return seconds of one product by one thread, as long as memory lets it."""
+    run = 64 * STRIP
+    out = np.empty(run + LANES, dtype=v.dtype)
+    begin = time.perf_counter()
+    for first in range(0, n, run):
+        multiply(matrix, None, first, min(first + run, n), v, out)
+    return time.perf_counter() - begin
+
+
+def fitting_depth(strips: Strips, matrix: Matrix, nnz: int, per_row: float) -> int:
+    """Return the most steps per pass whose fronts fit into the cache."""
+    per_entry = n_bytes(matrix) / max(nnz, 1)
+    depth = 1
+    while depth < DEEPEST and window(strips, depth + 1, per_entry, per_row) <= cache_bytes():
+        depth += 1
+    return depth

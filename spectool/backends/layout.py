@@ -1,0 +1,210 @@
+"""A matrix laid out for its kernels: conversion from CSR, by all cores and without scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from spectool._types import Array, IntArray
+from spectool.errors import InputError
+from spectool.kernels import bsr, csr, dia, sell, structure
+from spectool.kernels.formats import LANES, Bsr, Csr, Dia, LongCsr, Matrix, Sell
+from spectool.kernels.team import available_threads
+
+FormatName = Literal["csr", "sell", "bsr", "dia"]
+FORMAT_NAMES: tuple[FormatName, ...] = ("csr", "sell", "bsr", "dia")
+LARGE = 100_000
+"""Entries from which a conversion is shared by threads."""
+
+
+class Fit(NamedTuple):
+    """How well a format suits a matrix.
+
+    Attributes
+    ----------
+    format : str
+        Its name.
+    fill : float
+        Entries of the matrix per stored value, at most 1.
+    size : int
+        Block size, or number of diagonals.
+    offsets : tuple of int
+        The diagonals.
+    """
+
+    format: FormatName
+    fill: float
+    size: int = 1
+    offsets: tuple[int, ...] = ()
+
+
+def fits(A: sp.csr_array) -> Iterator[Fit]:
+    """Yield every format that can hold A with its fill; reads row ends and some rows."""
+    n, nnz = A.shape[0], A.nnz
+    yield Fit("csr", 1.0)
+    if nnz == 0:
+        return
+    offsets = np.empty(dia.MOST, dtype=np.int64)
+    found = dia.find_offsets(A.indptr, A.indices, offsets)
+    if found <= dia.MOST:
+        ordered = tuple(sorted(int(k) for k in offsets[:found]))
+        yield Fit("dia", nnz / (found * n), found, ordered)
+    if A.indices.dtype == np.int32 and A.dtype.kind == "f":
+        yield Fit("sell", nnz / max(int(_chunks(A, _sorted(A)[0])[-1]), 1))
+    for b in bsr.SIZES:
+        if n % b == 0 and n > b:
+            yield Fit("bsr", _block_fill(A, b), b)
+
+
+def _block_fill(A: sp.csr_array, b: int) -> float:
+    """Entries per stored value in blocks of b, from up to 64 runs of block rows."""
+    n_blocks = A.shape[0] // b
+    run = min(8, n_blocks)
+    counts, at = np.empty(run, dtype=np.int64), np.empty(b, dtype=np.int64)
+    entries = blocks = 0
+    for first in np.unique(np.linspace(0, n_blocks - run, 64).astype(int)):
+        bsr.count_blocks(A.indptr, A.indices, b, first, first + run, at, counts)
+        blocks += int(counts.sum())
+        entries += int(A.indptr[(first + run) * b] - A.indptr[first * b])
+    return entries / max(b * b * blocks, 1)
+
+
+def _sorted(A: sp.csr_array) -> tuple[IntArray, IntArray]:
+    """Order and place of rows sorted by length, or two empty arrays where sorting saves nothing."""
+    n, none = A.shape[0], np.empty(0, dtype=np.int64)
+    as_is = int(_chunks(A, none)[-1])
+    if as_is * 0.95 <= A.nnz:
+        return none, none
+    order = np.empty(-(-n // LANES) * LANES, dtype=np.int64)
+    place = np.empty(n, dtype=np.int64)
+    sell.sort_rows(A.indptr, order, place)
+    if int(_chunks(A, order)[-1]) > 0.95 * as_is:
+        return none, none
+    return order, place
+
+
+def _chunks(A: sp.csr_array, order: IntArray) -> IntArray:
+    chunks = np.empty(-(-A.shape[0] // LANES) + 1, dtype=np.int64)
+    sell.chunk_starts(A.indptr, order, A.shape[0], chunks)
+    return chunks
+
+
+def csr_matrix(A: sp.csr_array) -> Matrix:
+    """Return A's own arrays in front of the CSR kernels."""
+    kind = Csr if A.nnz <= csr.SHORT * A.shape[0] else LongCsr
+    return kind(A.indptr, A.indices, A.data)
+
+
+def convert(A: sp.csr_array, fit: Fit) -> Matrix:
+    """Return A in the format of the fit; CSR shares A's arrays."""
+    n, source = A.shape[0], (A.indptr, A.indices, A.data)
+    if fit.format == "sell":
+        order, place = _sorted(A)
+        chunks = _chunks(A, order)
+        matrix = Sell(
+            chunks,
+            np.empty(chunks[-1], dtype=A.indices.dtype),
+            np.empty(chunks[-1], dtype=A.dtype),
+            order,
+            place,
+        )
+        _share(A.nnz, chunks.size - 1, lambda i, j: sell.fill(*source, matrix, i, j))
+        return matrix
+    if fit.format == "dia":
+        diagonals = Dia(np.empty(fit.size * n, dtype=A.dtype), fit.offsets, n)
+        _share(A.nnz, n, lambda i, j: dia.fill(*source, diagonals, i, j))
+        return diagonals
+    if fit.format == "bsr":
+        b = fit.size
+        indptr = np.zeros(n // b + 1, dtype=np.int64)
+        _share(
+            A.nnz,
+            n // b,
+            lambda i, j: bsr.count_blocks(
+                *source[:2], b, i, j, np.empty(b, dtype=np.int64), indptr[i + 1 : j + 1]
+            ),
+        )
+        np.cumsum(indptr, out=indptr)
+        blocks = Bsr(
+            indptr,
+            np.empty(indptr[-1], dtype=A.indices.dtype),
+            np.empty(indptr[-1] * b * b, dtype=A.dtype),
+            tuple(range(b)),
+        )
+        _share(
+            A.nnz,
+            n // b,
+            lambda i, j: bsr.fill(*source, blocks, i, j, np.empty(b, dtype=np.int64)),
+        )
+        return blocks
+    return csr_matrix(A)
+
+
+def _share(work: int, total: int, function: Callable[[int, int], Any]) -> None:
+    """Call ``function(first, last)`` on equal parts of range(total), at once if that pays."""
+    parts = available_threads() if work >= LARGE else 1
+    if parts == 1:
+        function(0, total)
+        return
+    ends = [total * k // parts for k in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as pool:
+        for done in [pool.submit(function, *ends[k : k + 2]) for k in range(parts)]:
+            done.result()
+
+
+def forced(A: sp.csr_array, name: FormatName) -> Fit:
+    """Return the best fit of one format, or raise InputError that says why there is none."""
+    found = [fit for fit in fits(A) if fit.format == name]
+    if not found:
+        needs = {
+            "dia": f"at most {dia.MOST} diagonals",
+            "sell": "real values and int32 indices",
+            "bsr": f"a size divisible by one of {bsr.SIZES}",
+        }[name]
+        raise InputError(
+            f"format={name!r} needs {needs}; A is {A.dtype} with {A.nnz} entries in {A.shape[0]} "
+            "rows. Use format='auto' or 'csr'."
+        )
+    return max(found, key=lambda fit: fit.fill)
+
+
+def permuted(A: sp.csr_array, order: IntArray) -> sp.csr_array:
+    """Return ``A[order][:, order]`` with sorted rows."""
+    n = A.shape[0]
+    place = np.empty(n, dtype=A.indices.dtype)
+    place[order] = np.arange(n, dtype=A.indices.dtype)
+    lengths = np.diff(A.indptr)[order]
+    indptr = np.zeros(n + 1, dtype=A.indptr.dtype)
+    np.cumsum(lengths, out=indptr[1:])
+    indices, data = np.empty_like(A.indices), np.empty_like(A.data)
+    _share(
+        A.nnz,
+        n,
+        lambda i, j: structure.permute_rows(
+            A.indptr, A.indices, A.data, order, place, indptr, indices, data, i, j
+        ),
+    )
+    result = sp.csr_array((data, indices, indptr), shape=A.shape)
+    result.sort_indices()
+    return result
+
+
+def scaled_data(A: sp.csr_array, scale: Array) -> Array:
+    """Return the data of ``diag(scale) A diag(scale)``."""
+    data = np.empty_like(A.data)
+    _share(
+        A.nnz,
+        A.shape[0],
+        lambda i, j: structure.scale_symmetric(A.indptr, A.indices, A.data, scale, data, i, j),
+    )
+    return data
+
+
+def n_bytes(matrix: Matrix) -> int:
+    """Return the bytes that one product reads of the matrix."""
+    arrays = [part for part in matrix if isinstance(part, np.ndarray)]
+    return sum(part.nbytes for part in arrays)

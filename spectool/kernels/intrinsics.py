@@ -1,0 +1,160 @@
+"""What numba cannot say by itself: atomics, prefetches, eight gathered values at once.
+
+Each is a few instructions of LLVM. Without the JIT they do the same slowly, or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from spectool._types import Array
+from spectool.kernels.compilation import JIT, kernel
+from spectool.kernels.formats import LANES
+
+
+if JIT:
+    typed: Any = intrinsic  # numba's decorator is not typed
+    _I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+    def _pointer(context: Any, builder: Any, array_type: Any, array: Any, slot: Any) -> Any:
+        struct = context.make_array(array_type)(context, builder, array)
+        item_pointer: Any = cgutils.get_item_pointer
+        return item_pointer(context, builder, array_type, struct, [slot], wraparound=False)
+
+    @typed
+    def atomic_add(typing_context: Any, array: Any, slot: Any, value: Any) -> Any:  # noqa: ARG001
+        """Add to an int64 slot; returns what it held."""
+        signature = types.int64(array, types.uintp, types.int64)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+            return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+        return signature, codegen
+
+    @typed
+    def atomic_load(typing_context: Any, array: Any, slot: Any) -> Any:  # noqa: ARG001
+        """Return an int64 slot, freshly read."""
+        signature = types.int64(array, types.uintp)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+            return builder.load_atomic(pointer, "seq_cst", 8, typ=_I64)
+
+        return signature, codegen
+
+    @typed
+    def prefetch(typing_context: Any, array: Any, slot: Any) -> Any:  # noqa: ARG001
+        """Start loading the cache line of ``array[slot]``; slots past the end do no harm."""
+        signature = types.void(array, types.uintp)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
+            byte_pointer = ir.IntType(8).as_pointer()
+            declared: Any = cgutils.get_or_insert_function
+            function = declared(
+                builder.module,
+                ir.FunctionType(ir.VoidType(), [byte_pointer, _I32, _I32, _I32]),
+                "llvm.prefetch.p0",
+            )
+            # To read (0), into all caches (3), data (1).
+            line = builder.bitcast(pointer, byte_pointer)
+            builder.call(function, [line, _I32(0), _I32(3), _I32(1)])
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    @typed
+    def chunk_product(
+        typing_context: Any,  # noqa: ARG001
+        indices: Any,
+        data: Any,
+        begin: Any,  # noqa: ARG001
+        end: Any,  # noqa: ARG001
+        v: Any,
+        out: Any,
+        slot: Any,  # noqa: ARG001
+    ) -> Any:
+        """Do ``out[slot + l] <- sum data[p + l] v[indices[p + l]]`` over p = begin, begin + 8, ...
+
+        Lanes l = 0 .. 7 live in one vector register. Real values and int32 indices only.
+        """
+        signature = types.void(indices, data, types.uintp, types.uintp, v, out, types.uintp)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = context.get_value_type(signature.args[1].dtype)
+            lanes, bits = ir.VectorType(value, LANES), 64 if value == ir.DoubleType() else 32
+            fma: Any = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+                builder.module, ir.FunctionType(lanes, [lanes] * 3), f"llvm.fma.v8f{bits}"
+            )
+
+            def at(argument: int, slot: Any) -> Any:
+                array_type = signature.args[argument]
+                return _pointer(context, builder, array_type, args[argument], slot)
+
+            def load(argument: int, slot: Any, kind: Any, align: int) -> Any:
+                loaded = builder.load(builder.bitcast(at(argument, slot), kind.as_pointer()))
+                loaded.align = align
+                return loaded
+
+            total: Any = cgutils.alloca_once(builder, lanes)  # type: ignore[no-untyped-call]
+            builder.store(ir.Constant(lanes, None), total)
+            loop: Any = cgutils.for_range_slice
+            with loop(builder, args[2], args[3], _I64(LANES), _I64) as (p, _):
+                values = load(1, p, lanes, bits // 8)
+                columns = load(0, p, ir.VectorType(_I32, LANES), 4)
+                gathered = ir.Constant(lanes, ir.Undefined)
+                # Eight loads and inserts: faster in cache than the gather instruction.
+                for lane in range(LANES):
+                    column = builder.zext(builder.extract_element(columns, _I32(lane)), _I64)
+                    item = builder.load(at(4, column))
+                    gathered = builder.insert_element(gathered, item, _I32(lane))
+                builder.store(builder.call(fma, [values, gathered, builder.load(total)]), total)
+            stored = builder.store(
+                builder.load(total), builder.bitcast(at(5, args[6]), lanes.as_pointer())
+            )
+            stored.align = bits // 8
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    if os.name == "posix":
+        yield_core: Any = types.ExternalFunction("sched_yield", types.int32())
+    else:
+
+        @kernel
+        def yield_core() -> int:
+            """There is nothing to call: spin."""
+            return 0
+
+else:
+
+    def atomic_add(array: Array, slot: int, value: int) -> None:
+        """Without the JIT nobody else counts."""
+        array[slot] += value
+
+    def atomic_load(array: Array, slot: int) -> int:
+        """Return the slot."""
+        return int(array[slot])
+
+    def yield_core() -> int:
+        """Nobody waits."""
+        return 0
+
+    def prefetch(array: Array, slot: int) -> None:
+        """Without the JIT nothing is worth fetching early."""
+
+    def chunk_product(
+        indices: Array, data: Array, begin: int, end: int, v: Array, out: Array, slot: int
+    ) -> None:
+        """Do the same one entry at a time."""
+        out[slot : slot + LANES] = 0
+        for p in range(begin, end, LANES):
+            columns = indices[p : p + LANES]
+            out[slot : slot + LANES] += data[p : p + LANES] * v[columns]
