@@ -13,7 +13,9 @@ from spectool._types import Array, FloatArray
 if TYPE_CHECKING:
     import numpy as np
 
+    from spectool.backends.execution import Execution
     from spectool.polynomials.recurrence import Recurrence
+    from spectool.results import ExecutionReport
 
 
 class RowFacts(NamedTuple):
@@ -37,6 +39,13 @@ class Backend(Protocol):
     name: str
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+
+    def prepared(self, products: float, execution: Execution | None = None) -> Self:
+        """Return the backend laid out for about ``products`` more products with a vector."""
+
+    @property
+    def report(self) -> ExecutionReport:
+        """How products are executed, and why."""
 
     def matmul(self, X: Array) -> Array:
         """Return ``A @ X``; one product per column."""

@@ -213,10 +213,13 @@ def _window(A: sp.csr_array, depth: int) -> float:
 
 def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
     """Return the fit whose product of a slice takes least, memory counted, and why."""
-    usable = [fit for fit in fits(A) if fit.fill >= MIN_FILL[fit.format]]
+    usable: list[Fit] = []
+    for fit in fits(A):
+        if fit.fill >= MIN_FILL[fit.format]:
+            if fit.format == "dia":  # no other comes near
+                return fit, f"{fit.size} diagonals, {fit.fill:.0%} full"
+            usable.append(fit)
     mean = A.nnz / A.shape[0]
-    if diagonals := [fit for fit in usable if fit.format == "dia"]:
-        return diagonals[0], f"{diagonals[0].size} diagonals, {diagonals[0].fill:.0%} full"
     blocks = [fit for fit in usable if fit.format == "bsr"]
     if blocks:  # larger blocks of the same fill read fewer indices
         best = max(blocks, key=lambda fit: (round(fit.fill, 1), fit.size))

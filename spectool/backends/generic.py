@@ -9,8 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, FloatArray
 from spectool.backends import RowFacts
+from spectool.results import ExecutionReport
 
 if TYPE_CHECKING:
+    from spectool.backends.execution import Execution
     from spectool.polynomials.recurrence import Recurrence
 
 
@@ -38,6 +40,16 @@ class GenericBackend:
         """n^2 for a dense array; for an operator, what a short-row sparse matrix would hold."""
         n = self.shape[0]
         return n * n if isinstance(self.A, np.ndarray) else 8 * n
+
+    def prepared(self, products: float, execution: Execution | None = None) -> Self:  # noqa: ARG002
+        """Return self: there is nothing to lay out."""
+        return self
+
+    @property
+    def report(self) -> ExecutionReport:
+        """What the operator does is its own affair."""
+        kind = type(self.A).__name__
+        return ExecutionReport(kind, self.dtype.name, 1, 1, False, 0, 0.0, "products of its own")
 
     def matmul(self, X: Array) -> Array:
         """Return ``A @ X``."""

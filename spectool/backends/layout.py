@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,12 +12,10 @@ from spectool._types import Array, IntArray
 from spectool.errors import InputError
 from spectool.kernels import bsr, csr, dia, sell, structure
 from spectool.kernels.formats import LANES, Bsr, Csr, Dia, LongCsr, Matrix, Sell
-from spectool.kernels.team import available_threads
+from spectool.kernels.team import share
 
 FormatName = Literal["csr", "sell", "bsr", "dia"]
 FORMAT_NAMES: tuple[FormatName, ...] = ("csr", "sell", "bsr", "dia")
-LARGE = 100_000
-"""Entries from which a conversion is shared by threads."""
 
 
 class Fit(NamedTuple):
@@ -48,16 +45,27 @@ def fits(A: sp.csr_array) -> Iterator[Fit]:
     yield Fit("csr", 1.0)
     if nnz == 0:
         return
-    offsets = np.empty(dia.MOST, dtype=np.int64)
-    found = dia.find_offsets(A.indptr, A.indices, offsets)
-    if found <= dia.MOST:
-        ordered = tuple(sorted(int(k) for k in offsets[:found]))
-        yield Fit("dia", nnz / (found * n), found, ordered)
+    if offsets := _offsets(A):
+        yield Fit("dia", nnz / (len(offsets) * n), len(offsets), offsets)
     if A.indices.dtype == np.int32 and A.dtype.kind == "f":
         yield Fit("sell", nnz / max(int(_chunks(A, _sorted(A)[0])[-1]), 1))
     for b in bsr.SIZES:
         if n % b == 0 and n > b:
             yield Fit("bsr", _block_fill(A, b), b)
+
+
+def _offsets(A: sp.csr_array) -> tuple[int, ...]:
+    """Return the diagonals of A in order, or nothing if they are too many."""
+    found: list[IntArray] = []
+
+    def find(first: int, last: int) -> None:
+        offsets = np.empty(dia.MOST + 1, dtype=np.int64)
+        number = dia.find_offsets(A.indptr, A.indices, offsets, first, last)
+        found.append(offsets[:number])
+
+    share(A.nnz, A.shape[0], find)
+    distinct = np.unique(np.concatenate(found))
+    return tuple(distinct.tolist()) if distinct.size <= dia.MOST else ()
 
 
 def _block_fill(A: sp.csr_array, b: int) -> float:
@@ -112,16 +120,16 @@ def convert(A: sp.csr_array, fit: Fit) -> Matrix:
             order,
             place,
         )
-        _share(A.nnz, chunks.size - 1, lambda i, j: sell.fill(*source, matrix, i, j))
+        share(A.nnz, chunks.size - 1, lambda i, j: sell.fill(*source, matrix, i, j))
         return matrix
     if fit.format == "dia":
-        diagonals = Dia(np.empty(fit.size * n, dtype=A.dtype), fit.offsets, n)
-        _share(A.nnz, n, lambda i, j: dia.fill(*source, diagonals, i, j))
+        diagonals = Dia(np.zeros(fit.size * n, dtype=A.dtype), fit.offsets, n)
+        share(A.nnz, n, lambda i, j: dia.fill(*source, diagonals, i, j))
         return diagonals
     if fit.format == "bsr":
         b = fit.size
         indptr = np.zeros(n // b + 1, dtype=np.int64)
-        _share(
+        share(
             A.nnz,
             n // b,
             lambda i, j: bsr.count_blocks(
@@ -135,25 +143,13 @@ def convert(A: sp.csr_array, fit: Fit) -> Matrix:
             np.empty(indptr[-1] * b * b, dtype=A.dtype),
             tuple(range(b)),
         )
-        _share(
+        share(
             A.nnz,
             n // b,
             lambda i, j: bsr.fill(*source, blocks, i, j, np.empty(b, dtype=np.int64)),
         )
         return blocks
     return csr_matrix(A)
-
-
-def _share(work: int, total: int, function: Callable[[int, int], Any]) -> None:
-    """Call ``function(first, last)`` on equal parts of range(total), at once if that pays."""
-    parts = available_threads() if work >= LARGE else 1
-    if parts == 1:
-        function(0, total)
-        return
-    ends = [total * k // parts for k in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as pool:
-        for done in [pool.submit(function, *ends[k : k + 2]) for k in range(parts)]:
-            done.result()
 
 
 def forced(A: sp.csr_array, name: FormatName) -> Fit:
@@ -181,7 +177,7 @@ def permuted(A: sp.csr_array, order: IntArray) -> sp.csr_array:
     indptr = np.zeros(n + 1, dtype=A.indptr.dtype)
     np.cumsum(lengths, out=indptr[1:])
     indices, data = np.empty_like(A.indices), np.empty_like(A.data)
-    _share(
+    share(
         A.nnz,
         n,
         lambda i, j: structure.permute_rows(
@@ -196,7 +192,7 @@ def permuted(A: sp.csr_array, order: IntArray) -> sp.csr_array:
 def scaled_data(A: sp.csr_array, scale: Array) -> Array:
     """Return the data of ``diag(scale) A diag(scale)``."""
     data = np.empty_like(A.data)
-    _share(
+    share(
         A.nnz,
         A.shape[0],
         lambda i, j: structure.scale_symmetric(A.indptr, A.indices, A.data, scale, data, i, j),

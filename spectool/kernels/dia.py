@@ -72,26 +72,38 @@ FORMATS[Dia] = Format(rows, entries, entry, run)
 
 
 @kernel
-def find_offsets(indptr: IntArray, indices: IntArray, offsets: IntArray) -> int:
-    """Write the distinct offsets, unsorted; return their number, or offsets.size + 1 if more."""
-    found = 0
-    for i in range(indptr.size - 1):
+def find_offsets(
+    indptr: IntArray, indices: IntArray, offsets: IntArray, first: int, last: int
+) -> int:
+    """Write the distinct offsets of rows [first, last), unsorted, until the array is full.
+
+    Returns their number.
+    """
+    found, previous, length = 0, uintp(0), uintp(0)
+    for i in range(first, last):
+        begin = uintp(indptr[i])
+        stays = uintp(indptr[i + 1]) - begin == length
+        if stays:  # nearly all rows of a stencil are their predecessor, moved by one
+            for p in range(length):
+                stays &= indices[begin + p] - indices[previous + p] == 1
+        length, previous = uintp(indptr[i + 1]) - begin, begin
+        if stays:
+            continue
         k = 0
         for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
             offset = indices[p] - i
-            # Rows repeat the pattern of the row before: start looking where the last was found.
-            looked = 0
+            looked = 0  # look on where the last was found
             while looked < found and offsets[k] != offset:
                 k += 1
                 if k == found:
                     k = 0
                 looked += 1
             if looked == found:
-                if found == offsets.size:
-                    return found + 1
                 offsets[found] = offset
                 k = found
                 found += 1
+                if found == offsets.size:
+                    return found
     return found
 
 
@@ -99,12 +111,13 @@ def find_offsets(indptr: IntArray, indices: IntArray, offsets: IntArray) -> int:
 def fill(
     indptr: IntArray, indices: IntArray, data: Array, A: Dia, first: int, last: int
 ) -> None:
-    """Copy rows [first, last) from CSR."""
-    n_offsets = len(A.offsets)
-    for k in range(n_offsets):
-        for i in range(uintp(first), uintp(last)):
-            A.data[uintp(k) * uintp(A.n) + i] = 0
+    """Copy rows [first, last) from CSR; ``A.data`` starts as zeros."""
     for i in range(uintp(first), uintp(last)):
+        begin = uintp(indptr[i])
+        if uintp(indptr[i + uintp(1)]) - begin == uintp(len(A.offsets)):  # on every diagonal
+            for k in range(len(A.offsets)):
+                A.data[uintp(k) * uintp(A.n) + i] = data[begin + uintp(k)]
+            continue
         k = 0
         for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
             offset = indices[p] - int(i)

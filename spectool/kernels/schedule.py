@@ -19,6 +19,7 @@ from numpy import uintp
 from spectool._types import FloatArray, IntArray
 from spectool.kernels.compilation import kernel
 from spectool.kernels.formats import GRANULE
+from spectool.kernels.team import share
 
 ROW_WORK = 4
 """Entries that one row costs beside its own."""
@@ -78,24 +79,29 @@ class Strips(NamedTuple):
 
 @kernel
 def _reach(
-    indptr: IntArray, indices: IntArray, strip: int, furthest: IntArray, nearest: IntArray
+    indptr: IntArray,
+    indices: IntArray,
+    strip: int,
+    furthest: IntArray,
+    nearest: IntArray,
+    first: int,
+    last: int,
 ) -> None:
-    """Do furthest, nearest (n_strips,) <- last and first strip that each touches or is touched by.
+    """Widen furthest, nearest (n_strips,) to the strips that strips [first, last) touch.
 
-    Only exact after running extrema; rows are sorted, so their ends tell.
+    A strip that is touched touches back: the pattern is joined with its transpose. Only exact after
+    running extrema; rows are sorted, so their ends tell.
     """
     n = indptr.size - 1
-    for s in range(furthest.size):
-        furthest[s] = s
-        nearest[s] = s
-    for i in range(n):
-        first, last = indptr[i], indptr[i + 1]
-        if first < last:
-            here = i // strip
-            low, high = indices[uintp(first)] // strip, indices[uintp(last - 1)] // strip
-            furthest[here] = max(furthest[here], high)
-            nearest[here] = min(nearest[here], low)
-            # The transpose: column low is touched by row i.
+    for here in range(first, last):
+        for i in range(here * strip, min((here + 1) * strip, n)):
+            begin, end = indptr[i], indptr[i + 1]
+            if begin == end:
+                continue
+            low = uintp(indices[uintp(begin)]) // uintp(strip)
+            high = uintp(indices[uintp(end - 1)]) // uintp(strip)
+            furthest[here] = max(furthest[here], int(high))
+            nearest[here] = min(nearest[here], int(low))
             furthest[low] = max(furthest[low], here)
             nearest[high] = min(nearest[high], here)
 
@@ -104,10 +110,16 @@ def strips_of(indptr: IntArray, indices: IntArray, strip: int) -> Strips:
     """Cut sorted CSR rows into strips; one pass over the row ends."""
     n = indptr.size - 1
     n_strips = max(-(-n // strip), 1)
-    furthest, nearest = np.empty((2, n_strips), dtype=np.int64)
-    _reach(indptr, indices, strip, furthest, nearest)
-    furthest = np.maximum.accumulate(furthest)
-    nearest = np.minimum.accumulate(nearest[::-1])[::-1]
+    reaches: list[IntArray] = []
+
+    def reach(first: int, last: int) -> None:
+        ends = np.tile(np.arange(n_strips), (2, 1))
+        _reach(indptr, indices, strip, ends[0], ends[1], first, last)
+        reaches.append(ends)
+
+    share(10 * n, n_strips, reach)
+    furthest = np.maximum.accumulate(np.max([ends[0] for ends in reaches], axis=0))
+    nearest = np.minimum.accumulate(np.min([ends[1] for ends in reaches], axis=0)[::-1])[::-1]
     fronts = np.arange(n_strips + 1)
     starts = np.minimum(fronts * strip, n)
     return Strips(

@@ -12,20 +12,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spectool._types import Array
 from spectool.kernels.compilation import JIT, THREADS, kernel
 from spectool.kernels.intrinsics import atomic_add, atomic_load, yield_core
-from spectool.kernels.schedule import Schedule
+
+if TYPE_CHECKING:
+    from spectool.kernels.schedule import Schedule
 
 _log = logging.getLogger("spectool")
 SPINS_BEFORE_YIELD = 4_000
 # Slots of the shared counters, one cache line apart.
 PHASE, ABANDONED = 0, 8
+SHARED_FROM = 100_000
+"""Entries from which a single pass is shared by threads."""
 
 
 def available_threads() -> int:
@@ -93,6 +99,23 @@ def run(function: Any, arguments: tuple[Any, ...], together: Schedule, alone: Sc
         members.busy.release()
     if sync[ABANDONED]:
         raise RuntimeError("a helper thread of spectool failed; its traceback was logged.")
+
+
+def share(work: float, total: int, function: Callable[[int, int], Any]) -> None:
+    """Call ``function(first, last)`` on equal parts of range(total), at once if the work is much.
+
+    For passes that need no barrier, such as conversions.
+    """
+    parts = min(available_threads(), max(total, 1)) if work >= SHARED_FROM else 1
+    if parts == 1:
+        function(0, total)
+        return
+    ends = [total * k // parts for k in range(parts + 1)]
+    with ThreadPoolExecutor(parts - 1) as pool:
+        others = [pool.submit(function, *ends[k : k + 2]) for k in range(1, parts)]
+        function(*ends[:2])
+        for other in others:
+            other.result()
 
 
 if JIT:

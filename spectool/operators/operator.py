@@ -16,6 +16,7 @@ from spectool.errors import BreakdownError, InputError
 from spectool.operators.counting import MatvecCounter
 
 if TYPE_CHECKING:
+    from spectool.backends.execution import Execution
     from spectool.polynomials.recurrence import Recurrence
 
 AssumeA = Literal["her", "pos", "gen"]
@@ -116,6 +117,10 @@ class Operator:
     def scaled(self, scale: FloatArray) -> Operator:
         """Return ``diag(scale) A diag(scale)``, counted apart."""
         return Operator(self.backend.scaled(scale), self.assume_a)
+
+    def prepared(self, products: float, execution: Execution | None = None) -> Operator:
+        """Return the operator laid out for about ``products`` products, counted apart."""
+        return Operator(self.backend.prepared(products, execution), self.assume_a)
 
     def astype(self, dtype: Any) -> Operator:
         """Return the operator with values in another precision, counted apart."""
