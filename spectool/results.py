@@ -157,6 +157,8 @@ class PreconditionerReport:
         Products with A spent on the set-up.
     elapsed : float
         Seconds of set-up.
+    execution : str
+        How the polynomial is executed, and why; empty for degree 0.
     """
 
     chosen: str
@@ -164,12 +166,15 @@ class PreconditionerReport:
     candidates: tuple[Candidate, ...]
     n_matvecs: int
     elapsed: float
+    execution: str = ""
 
     def __str__(self) -> str:
         lines = [
             f"{self.chosen}: {self.reason}",
             f"set-up: {self.n_matvecs} matvecs, {self.elapsed:.3g} s",
         ]
+        if self.execution:
+            lines.append(f"executed as {self.execution}")
         if self.candidates:
             lines.append("  design       degree  iterations  matvecs  reductions  predicted s")
             lines += [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from spectool.planner.costs import Costs, Rates
+from spectool.planner.costs import Costs, Rates, StepRates
 
 settings.register_profile(
     "spectool",
@@ -29,6 +29,8 @@ def fixed_costs(monkeypatch):
         product_call=4e-6, step_call=1e-5, vector_call=1e-6, alone=3e-10, cached=rates, memory=rates
     )
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: costs)
+    steps = StepRates(alone=3e-10, cached=2e-10, memory=2e-10)
+    monkeypatch.setattr("spectool.planner.costs.format_rates", lambda _: steps)
     return costs
 
 

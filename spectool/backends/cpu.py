@@ -90,6 +90,8 @@ class CpuBackend:
 
         Costs a few products, 15 at most unless rows are renumbered; nothing if too few are asked.
         """
+        if execution is None and self._layout.report.seconds > 0:
+            return self  # laid out already
         wanted = execution or self.execution
         return type(self)(self.A, execution=wanted, layout=choose(self.A, wanted, products))
 

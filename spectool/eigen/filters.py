@@ -27,6 +27,9 @@ SUPPRESSION = 1e4
 SHARPNESS = 6.0
 """Automatic steps have degree SHARPNESS half-widths of the spectrum per width of the window."""
 
+APPLICATIONS = 100
+"""Applications that a filter is laid out for: an eigensolver needs so many, or more."""
+
 
 class SpectralFilter(PolynomialOperator):
     """``F ~ indicator of the window at A`` as a Hermitian ``LinearOperator``.
@@ -158,6 +161,7 @@ def spectral_filter(
         recurrence = step_filter(
             (lo, hi), (lower, upper), min(max(d, 1), MAX_DEGREE) if degree is None else d
         )
+    operator = operator.prepared(APPLICATIONS * recurrence.degree)
     return SpectralFilter(operator, recurrence, (lo, hi), spectrum)
 
 

@@ -63,6 +63,8 @@ def chebyshev_funm(
         recurrence, tail = chebyshev_interpolant(
             f, interval, rtol=tolerance, max_degree=max_degree, name=f"Chebyshev {function.name}"
         )
+        # Counted and laid out once: a second round finds it so.
+        operator = operator.prepared(recurrence.degree * norms.size)
         y = operator.apply(recurrence, B)
         sizes = column_norms(y)
         largest = float(np.abs(recurrence.chebyshev_coefficients()).sum())

@@ -15,6 +15,10 @@ from spectool.results import FunctionSolution
 from spectool.spectrum import Spectrum, probe
 
 
+MANY = 10_000
+"""Products that an operator made to be applied again is laid out for."""
+
+
 class MatrixFunction(LinearOperator[Any]):
     """``F @ b`` is ``f(t A) b`` to rtol; Hermitian.
 
@@ -42,6 +46,7 @@ class MatrixFunction(LinearOperator[Any]):
         return self._matmat(np.asarray(x).ravel())
 
     def _matmat(self, X: Array) -> Array:
+        self.operator = self.operator.prepared(MANY)
         self.solution = funm_multiply(
             self.f, self.operator, X, spectrum=self.spectrum, **self.options
         )

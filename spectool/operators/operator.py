@@ -119,8 +119,10 @@ class Operator:
         return Operator(self.backend.scaled(scale), self.assume_a)
 
     def prepared(self, products: float, execution: Execution | None = None) -> Operator:
-        """Return the operator laid out for about ``products`` products, counted apart."""
-        return Operator(self.backend.prepared(products, execution), self.assume_a)
+        """Return the operator laid out for about ``products`` more products, counted together."""
+        twin = Operator(self.backend.prepared(products, execution), self.assume_a)
+        twin.counter, twin._row_facts = self.counter, self._row_facts
+        return twin
 
     def astype(self, dtype: Any) -> Operator:
         """Return the operator with values in another precision, counted apart."""

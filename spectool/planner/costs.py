@@ -24,6 +24,7 @@ import scipy.sparse as sp
 
 from spectool._types import FloatArray
 from spectool.backends.cpu import SERIAL_BELOW, CpuBackend
+from spectool.backends.execution import Execution
 from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
 
@@ -32,6 +33,8 @@ ROW_WORK = 4
 """Entries that one row costs beside its own."""
 SMALL, CACHED, MEMORY = 400, 120_000, 600_000
 """Rows of the calibration matrices, seven entries each: one thread's cache, all caches, beyond."""
+DEGREE = 8
+"""Degree of timed applications."""
 CACHE_BYTES = 24 * 2**20
 """Matrix and vectors beyond which memory sets the pace."""
 
@@ -43,6 +46,18 @@ class Rates:
     product: float
     step: float
     vector: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepRates:
+    """Seconds of a fused step in one format per ``entries + 4 rows``.
+
+    With one thread; with as many as pay, inside the caches; outside them.
+    """
+
+    alone: float
+    cached: float
+    memory: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +117,11 @@ class OperatorCosts:
         return self.product + 6 * self.vector + self.application(degree)
 
 
-def operator_costs(A: Operator) -> OperatorCosts:
+def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCosts:
     """Price one operator: by the machine's rates, or where A is no CSR matrix by one timed product.
 
-    The timed product is counted as a matvec of A.
+    Where recurrences run over ``laid_out``, A in another format, the machine's rates for that one
+    count. The timed product is counted as a matvec of A.
     """
     costs, n = machine_costs(), A.n
     big = 12 * A.nnz + 40 * n > CACHE_BYTES
@@ -114,11 +130,20 @@ def operator_costs(A: Operator) -> OperatorCosts:
     call = costs.step_call + 2 * vector
     if A.backend.name == "cpu":
         work = A.nnz + ROW_WORK * n
+        step_small, step_large = costs.alone * work, rates.step * work
+        report = (laid_out or A).backend.report
+        name = report.format.split()[0]
+        if name in ("sell", "dia"):  # bsr is taken where it beats csr, by as much as blocks are full
+            steps = format_rates(name)
+            step_small = min(step_small, steps.alone * work)
+            step_large = (steps.memory if big and report.depth == 1 else steps.cached) * work
+        elif report.depth > 1:
+            step_large = costs.cached.step * work
         return OperatorCosts(
             product=costs.product_call + rates.product * work,
             call=call,
-            step_small=costs.alone * work,
-            step_large=rates.step * work,
+            step_small=step_small,
+            step_large=step_large,
             vector=vector,
             threshold=SERIAL_BELOW / max(A.nnz, 1),
         )
@@ -133,25 +158,44 @@ def operator_costs(A: Operator) -> OperatorCosts:
 @lru_cache(maxsize=1)
 def machine_costs() -> Costs:
     """Return this machine's costs, from the cache file or measured now (about half a second)."""
-    path = _cache_file()
+    path = _cache_file("costs")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = _read(path)
         cached, memory = Rates(**record.pop("cached")), Rates(**record.pop("memory"))
         return Costs(**record, cached=cached, memory=memory)
     except (OSError, ValueError, TypeError, KeyError):
-        pass
-    costs = measure()
+        costs = measure()
+        _write(path, asdict(costs))
+        return costs
+
+
+@lru_cache(maxsize=8)
+def format_rates(name: str) -> StepRates:
+    """Return this machine's rates of one format, from the cache file or measured now."""
+    path = _cache_file(name)
+    try:
+        return StepRates(**_read(path))
+    except (OSError, ValueError, TypeError):
+        rates = measure_format(name)
+        _write(path, asdict(rates))
+        return rates
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(f".{os.getpid()}.tmp")
-        scratch.write_text(json.dumps(asdict(costs), indent=1), encoding="utf-8")
+        scratch.write_text(json.dumps(record, indent=1), encoding="utf-8")
         scratch.replace(path)
     except OSError as error:
         _log.info("machine costs could not be cached in %s: %s", path, error)
-    return costs
 
 
-def _cache_file() -> Path:
+def _cache_file(name: str) -> Path:
     root = os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool")
     # What decides thread counts decides costs.
     threads = "-".join(
@@ -160,13 +204,12 @@ def _cache_file() -> Path:
     )
     host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
-    return Path(root) / f"costs-2-{safe}.json"
+    return Path(root) / f"{name}-3-{safe}.json"
 
 
 def measure() -> Costs:
     """Time products, fused steps and vector operations on three sizes."""
-    degree = 8
-    recurrence = chebyshev_inverse((0.1, 14.0), degree)
+    recurrence = chebyshev_inverse((0.1, 14.0), DEGREE)
     # Anything else that runs only adds time: the least is what the machine can do.
     t: dict[tuple[str, int], float] = {}
     for n in (SMALL, CACHED, MEMORY):
@@ -185,7 +228,7 @@ def measure() -> Costs:
         # The vector job makes two passes, an axpy and a dot.
         return Rates(
             product=t["product", n] / work,
-            step=t["step", n] / (degree * work),
+            step=t["step", n] / (DEGREE * work),
             vector=t["vector", n] / (2 * n),
         )
 
@@ -194,12 +237,27 @@ def measure() -> Costs:
     # One thread runs our step at scipy's rate, or better: then the call costs the rest.
     return Costs(
         product_call=max(t["product", SMALL] - cached.product * work, 1e-7),
-        step_call=max(t["step", SMALL] - degree * cached.product * work, 1e-7),
+        step_call=max(t["step", SMALL] - DEGREE * cached.product * work, 1e-7),
         vector_call=max(t["vector", SMALL] / 2 - cached.vector * SMALL, 1e-7),
         alone=cached.product,
         cached=cached,
         memory=rates(MEMORY),
     )
+
+
+def measure_format(name: str) -> StepRates:
+    """Time fused steps in one format, unblocked, on three sizes."""
+    recurrence = chebyshev_inverse((0.1, 14.0), DEGREE)
+    forced = Execution(format=cast("Any", name), depth=1)
+    rates = []
+    for n in (SMALL, CACHED, MEMORY):
+        backend = CpuBackend(_calibration_matrix(n)).prepared(1.0, forced)
+        job = partial(backend.apply, recurrence, np.ones(n))
+        seconds = min(_run(job) for _ in range(3 if n == MEMORY else 7))
+        if n == SMALL:
+            seconds = max(seconds - machine_costs().step_call, 0.1 * seconds)
+        rates.append(seconds / (DEGREE * (7 + ROW_WORK) * n))
+    return StepRates(*rates)
 
 
 def _run(job: Callable[[], Any]) -> float:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from spectool._types import FloatArray, Rng
+from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
 from spectool.planner import operator_costs
@@ -24,6 +25,8 @@ from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
 
 Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4"]
+MOST_EXPECTED = 2_000
+"""Products that a solve is expected to need where the probe cannot tell."""
 _METHODS = ("auto", "none", "jacobi", "chebyshev", "chebyshev4")
 
 
@@ -74,6 +77,7 @@ def preconditioner(
     precision: Literal["auto", "float64", "float32"] = "auto",
     spectrum: Spectrum | None = None,
     assume_a: Literal["her", "pos"] | None = None,
+    execution: Execution | None = None,
     rng: Rng = None,
 ) -> Preconditioner:
     """Return a polynomial preconditioner ``M ~ inv(A)`` for CG, MINRES or GMRES.
@@ -98,6 +102,8 @@ def preconditioner(
         A probe made before (``M.spectrum``, or ``estimate_spectrum``); saves the matvecs.
     assume_a : {"her", "pos"}, optional
         Declares A Hermitian, or positive definite too; without it symmetry is tested.
+    execution : Execution, optional
+        Forces format, blocking, threads or order of rows; chosen by measurement otherwise.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -115,7 +121,8 @@ def preconditioner(
 
     Notes
     -----
-    Cost: at most 24 matvecs for the probe; one application takes ``degree`` matvecs and no
+    Cost: at most 24 matvecs for the probe; where a polynomial may pay, the time of about 10 to
+    lay A out for many products. One application takes ``degree`` matvecs and no
     reduction. CG is optimal per matvec, so M never saves matvecs (it takes 1.1 to 1.3 times as
     many); it saves reductions, by about the degree, and runs its matvecs in fused kernels.
     For even degree ``z q(z)`` stays positive beyond the upper end.
@@ -147,31 +154,29 @@ def preconditioner(
         chosen: str,
         reason: str,
         candidates: tuple[Candidate, ...] = (),
+        inner: _Inner | None = None,
     ) -> Preconditioner:
+        inner = inner or _Inner(scaled.astype(kind), scale, 1.0)
+        n_matvecs = operator.n_matvecs + scaled.n_matvecs
+        if inner.operator.counter is not scaled.counter:
+            n_matvecs += inner.operator.n_matvecs
         report = PreconditionerReport(
             chosen,
             reason,
             candidates,
-            operator.n_matvecs + scaled.n_matvecs,
+            n_matvecs,
             time.perf_counter() - begin,
+            str(inner.operator.backend.report) if recurrence.degree else "",
         )
-        kind, inner, final = _inner_dtype(precision, operator.dtype), scaled, scale
-        if (
-            scale is None
-            and spectrum is not None
-            and np.finfo(kind).bits < 64
-            and recurrence.degree
-        ):
-            # Entries in the unit of A may leave the range of single precision: S = I / sqrt(u).
-            u = max(abs(end) for end in spectrum.interval)
-            final = np.full(operator.n, 1.0 / np.sqrt(u))
-            inner, recurrence = scaled.scaled(final), u * recurrence.affine(u)
-        inner = inner.astype(kind)
-        inner.counter.add(report.n_matvecs)
+        if inner.unit != 1.0:
+            recurrence = inner.unit * recurrence.affine(inner.unit)
+        counted = inner.operator.recounted()
+        counted.counter.add(n_matvecs)
         return Preconditioner(
-            inner, recurrence, report, spectrum, scale=final, dtype=operator.dtype
+            counted, recurrence, report, spectrum, scale=inner.scale, dtype=operator.dtype
         )
 
+    kind = _inner_dtype(precision, operator.dtype)
     free = method == "auto" and degree is None
     plain = "Jacobi" if scale is not None else "identity"
     if method in ("none", "jacobi") or (method == "auto" and degree == 0):
@@ -209,7 +214,37 @@ def preconditioner(
             f"CG takes at most {most:.0f} iterations as it is",
         )
     jacobi = _jacobi(operator, scale, method)
-    return finish(*select(costs, spectrum, method, degree, jacobi, plain))
+    if degree == 0:
+        return finish(jacobi, plain, "as asked")
+    inner = _inner(scaled, scale, spectrum, kind, execution)
+    costs = operator_costs(scaled, inner.operator)
+    choice = select(costs, spectrum, method, degree, jacobi, plain)
+    return finish(*choice, inner if choice.recurrence.degree else None)
+
+
+class _Inner(NamedTuple):
+    """What the recurrence runs over: ``S A S`` laid out, S, and the unit of A taken out by S."""
+
+    operator: Operator
+    scale: FloatArray | None
+    unit: float
+
+
+def _inner(
+    scaled: Operator,
+    scale: FloatArray | None,
+    spectrum: Spectrum,
+    kind: Any,
+    execution: Execution | None,
+) -> _Inner:
+    unit = 1.0
+    if scale is None and np.finfo(kind).bits < np.finfo(scaled.dtype).bits:
+        # Entries in the unit of A may leave the range of single precision: S = I / sqrt(unit).
+        unit = max(abs(end) for end in spectrum.interval)
+        scale = np.full(scaled.n, 1.0 / np.sqrt(unit))
+        scaled = scaled.scaled(scale)
+    expected = min(iterations_bound(spectrum), MOST_EXPECTED)
+    return _Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
 
 
 def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> None:
