@@ -21,7 +21,7 @@ from spectool.backends.execution import (
 )
 from spectool.backends.layout import scaled_data
 from spectool.kernels import lanczos, structure, sweeps
-from spectool.kernels.formats import LANES
+from spectool.kernels.formats import LANES, Matrix
 from spectool.kernels.lanczos import CHUNK
 from spectool.kernels.schedule import Schedule, Strips, schedule, strip_rows, strips_of
 from spectool.kernels.team import available_threads, run
@@ -104,7 +104,7 @@ class CpuBackend:
         if x.size:
             together, alone = self._plan(columns, 1, (columns or 1) * self.nnz)
             rows = self._scratch(together, columns)
-            run(sweeps.product, (self._layout.matrix, columns, x, out, rows), together, alone)
+            run(sweeps.product, (self._matrix(columns), columns, x, out, rows), together, alone)
         return self._leave(out, X)
 
     def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
@@ -128,7 +128,7 @@ class CpuBackend:
             rows = self._scratch(together, columns)
             fronts = np.empty((together.parts, together.depth + _LINE), dtype=np.int64)
             arguments = (
-                self._layout.matrix, columns, a, b, c, w, x, even, odd, out, rows, fronts,
+                self._matrix(columns), columns, a, b, c, w, x, even, odd, out, rows, fronts,
                 together.depth,
             )  # fmt: skip
             run(sweeps.sweep, arguments, together, alone)
@@ -142,6 +142,10 @@ class CpuBackend:
         real = np.empty(0, dtype=result).real.dtype
         parts = np.ascontiguousarray(X, dtype=result).view(real).reshape(len(X), -1)
         return np.ascontiguousarray(function(parts)).view(result).reshape(X.shape)
+
+    def _matrix(self, columns: int | None) -> Matrix:
+        """Blocks run over compressed rows whatever the format: no other is faster there."""
+        return self._layout.matrix if columns is None else self._layout.rows
 
     @staticmethod
     def _columns(X: Array) -> int | None:
@@ -182,14 +186,14 @@ class CpuBackend:
             depth = self._layout.depth
             if depth > 1 and self.execution.depth is None:
                 per_row = 3.0 * self.dtype.itemsize * columns
-                matrix, strips = self._layout.matrix, self._cut(strip)
-                depth = min(depth, fitting_depth(strips, matrix, self.nnz, per_row))
+                strips = self._cut(strip)
+                depth = min(depth, fitting_depth(strips, self._layout.rows, self.nnz, per_row))
             self._depths[columns] = depth
         return depth
 
     def _cut(self, strip: int) -> Strips:
         if strip not in self._strips:
-            self._strips[strip] = strips_of(*self._layout.pattern, strip)
+            self._strips[strip] = strips_of(*self._layout.rows[:2], strip)
         return self._strips[strip]
 
     def _schedule(self, strip: int, parts: int, depth: int) -> Schedule:

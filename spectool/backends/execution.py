@@ -17,7 +17,6 @@ from spectool._types import Array, IntArray
 from spectool.backends.layout import (
     FORMAT_NAMES,
     Fit,
-    FormatName,
     convert,
     csr_matrix,
     fits,
@@ -27,7 +26,7 @@ from spectool.backends.layout import (
 )
 from spectool.errors import InputError
 from spectool.kernels.block import multiply
-from spectool.kernels.formats import GRANULE, LANES, Matrix
+from spectool.kernels.formats import GRANULE, LANES, Csr, LongCsr, Matrix
 from spectool.kernels.schedule import Strips, strip_rows, strips_of, window
 from spectool.kernels.team import available_threads
 from spectool.results import ExecutionReport
@@ -94,8 +93,8 @@ class Layout(NamedTuple):
     ----------
     matrix : Matrix
         In its format, rows renumbered if order is given.
-    pattern : tuple of ndarray
-        ``(indptr, indices)`` of its CSR form, from which schedules are made.
+    rows : Csr or LongCsr
+        The same compressed: for blocks of vectors, and the pattern that schedules are made from.
     depth : int
         Most steps per pass with one vector.
     order : ndarray or None
@@ -105,7 +104,7 @@ class Layout(NamedTuple):
     """
 
     matrix: Matrix
-    pattern: tuple[IntArray, IntArray]
+    rows: Csr | LongCsr
     depth: int
     order: IntArray | None
     report: ExecutionReport
@@ -117,7 +116,7 @@ def plain(A: sp.csr_array, threads: int | None) -> Layout:
     report = ExecutionReport(
         "csr", A.dtype.name, 1, threads or available_threads(), False, n_bytes(matrix), 0.0, "as is"
     )
-    return Layout(matrix, (A.indptr, A.indices), 1, None, report)
+    return Layout(matrix, matrix, 1, None, report)
 
 
 @lru_cache(maxsize=1)
@@ -168,7 +167,7 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         "; ".join(text for text in (why, why_depth, reason) if text),
         tuple(sorted(candidates.items(), key=lambda item: item[1])),
     )
-    return Layout(matrix, (B.indptr, B.indices), depth, order, report)
+    return Layout(matrix, csr_matrix(B), depth, order, report)
 
 
 def _noted(report: ExecutionReport, reason: str) -> ExecutionReport:
@@ -184,9 +183,7 @@ def _noted(report: ExecutionReport, reason: str) -> ExecutionReport:
     )
 
 
-def _order(
-    A: sp.csr_array, execution: Execution, products: float
-) -> tuple[IntArray | None, str]:
+def _order(A: sp.csr_array, execution: Execution, products: float) -> tuple[IntArray | None, str]:
     """Return an order of rows that narrows the fronts, or None, and why."""
     if execution.reorder is False:
         return None, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,19 +39,19 @@ class Fit(NamedTuple):
     offsets: tuple[int, ...] = ()
 
 
-def fits(A: sp.csr_array) -> Iterator[Fit]:
-    """Yield every format that can hold A with its fill; reads row ends and some rows."""
+def fits(A: sp.csr_array, names: Sequence[FormatName] = FORMAT_NAMES) -> Iterator[Fit]:
+    """Yield the formats that can hold A with their fill, diagonals first; blocks are sampled."""
     n, nnz = A.shape[0], A.nnz
-    yield Fit("csr", 1.0)
-    if nnz == 0:
-        return
-    if offsets := _offsets(A):
+    if "dia" in names and (offsets := _offsets(A)):
         yield Fit("dia", nnz / (len(offsets) * n), len(offsets), offsets)
-    if A.indices.dtype == np.int32 and A.dtype.kind == "f":
-        yield Fit("sell", nnz / max(int(_chunks(A, _sorted(A)[0])[-1]), 1))
-    for b in bsr.SIZES:
-        if n % b == 0 and n > b:
-            yield Fit("bsr", _block_fill(A, b), b)
+    if "csr" in names:
+        yield Fit("csr", 1.0)
+    if "sell" in names and A.indices.dtype == np.int32 and A.dtype.kind == "f":
+        yield Fit("sell", nnz / max(int(_chunks(A, _sorted(A))[-1]), 1))
+    if "bsr" in names:
+        for b in bsr.SIZES:
+            if n % b == 0 and n > b:
+                yield Fit("bsr", _block_fill(A, b), b)
 
 
 def _offsets(A: sp.csr_array) -> tuple[int, ...]:
@@ -81,18 +81,15 @@ def _block_fill(A: sp.csr_array, b: int) -> float:
     return entries / max(b * b * blocks, 1)
 
 
-def _sorted(A: sp.csr_array) -> tuple[IntArray, IntArray]:
-    """Order and place of rows sorted by length, or two empty arrays where sorting saves nothing."""
+def _sorted(A: sp.csr_array) -> IntArray:
+    """Return the rows sorted by length, or an empty array where sorting saves nothing."""
     n, none = A.shape[0], np.empty(0, dtype=np.int64)
     as_is = int(_chunks(A, none)[-1])
     if as_is * 0.95 <= A.nnz:
-        return none, none
+        return none
     order = np.empty(-(-n // LANES) * LANES, dtype=np.int64)
-    place = np.empty(n, dtype=np.int64)
-    sell.sort_rows(A.indptr, order, place)
-    if int(_chunks(A, order)[-1]) > 0.95 * as_is:
-        return none, none
-    return order, place
+    sell.sort_rows(A.indptr, order)
+    return none if int(_chunks(A, order)[-1]) > 0.95 * as_is else order
 
 
 def _chunks(A: sp.csr_array, order: IntArray) -> IntArray:
@@ -101,7 +98,7 @@ def _chunks(A: sp.csr_array, order: IntArray) -> IntArray:
     return chunks
 
 
-def csr_matrix(A: sp.csr_array) -> Matrix:
+def csr_matrix(A: sp.csr_array) -> Csr | LongCsr:
     """Return A's own arrays in front of the CSR kernels."""
     kind = Csr if A.nnz <= csr.SHORT * A.shape[0] else LongCsr
     return kind(A.indptr, A.indices, A.data)
@@ -111,14 +108,13 @@ def convert(A: sp.csr_array, fit: Fit) -> Matrix:
     """Return A in the format of the fit; CSR shares A's arrays."""
     n, source = A.shape[0], (A.indptr, A.indices, A.data)
     if fit.format == "sell":
-        order, place = _sorted(A)
+        order = _sorted(A)
         chunks = _chunks(A, order)
         matrix = Sell(
             chunks,
             np.empty(chunks[-1], dtype=A.indices.dtype),
             np.empty(chunks[-1], dtype=A.dtype),
             order,
-            place,
         )
         share(A.nnz, chunks.size - 1, lambda i, j: sell.fill(*source, matrix, i, j))
         return matrix
@@ -154,7 +150,7 @@ def convert(A: sp.csr_array, fit: Fit) -> Matrix:
 
 def forced(A: sp.csr_array, name: FormatName) -> Fit:
     """Return the best fit of one format, or raise InputError that says why there is none."""
-    found = [fit for fit in fits(A) if fit.format == name]
+    found = list(fits(A, (name,)))
     if not found:
         needs = {
             "dia": f"at most {dia.MOST} diagonals",

@@ -14,7 +14,6 @@ from spectool.operators import Operator, as_operator
 from spectool.results import FunctionSolution
 from spectool.spectrum import Spectrum, probe
 
-
 MANY = 10_000
 """Products that an operator made to be applied again is laid out for."""
 

@@ -13,7 +13,7 @@ from numpy import uintp
 
 from spectool._types import Array, IntArray
 from spectool.kernels.compilation import JIT, OPTIONS, inlined, kernel
-from spectool.kernels.formats import FORMATS, Bsr, Format
+from spectool.kernels.formats import PRODUCTS, Bsr
 from spectool.kernels.intrinsics import prefetch
 
 SIZES = (2, 3, 4, 5, 6)
@@ -58,7 +58,7 @@ if JIT:
     @_overload(block_row, jit_options=OPTIONS)
     def _block_row(A: Bsr, r: int, v: Array, out: Array, slot: int) -> Any:  # noqa: ARG001
         names: dict[str, Any] = {"uintp": uintp, "prefetch": prefetch}
-        exec(_source(len(cast("Any", A).types[3])), names)  # noqa: S102 - the source is written above
+        exec(_source(len(cast("Any", A).types[3])), names)
         return names["block_row"]
 
 
@@ -71,27 +71,7 @@ def rows(A: Bsr, first: int, last: int, v: Array, out: Array) -> None:
         block_row(A, r, v, out, (r - begin) * b)
 
 
-@inlined
-def entries(A: Bsr, i: int) -> Any:
-    """Return ``(first, stop, step)`` of the blocks of row i."""
-    r = uintp(i) // uintp(len(A.lanes))
-    return uintp(A.indptr[r]), uintp(A.indptr[r + uintp(1)]), uintp(1)
-
-
-@inlined
-def entry(A: Bsr, i: int, p: int) -> Any:
-    """Return position and column where row i enters block p."""
-    b = uintp(len(A.lanes))
-    return (uintp(p) * b + uintp(i) % b) * b, uintp(A.indices[p]) * b
-
-
-@inlined
-def run(A: Bsr) -> Any:
-    """A row of a block."""
-    return uintp(len(A.lanes))
-
-
-FORMATS[Bsr] = Format(rows, entries, entry, run)
+PRODUCTS[Bsr] = rows
 
 
 @inlined

@@ -14,7 +14,7 @@ from numpy import uintp
 
 from spectool._types import Array
 from spectool.kernels.compilation import inlined, kernel
-from spectool.kernels.formats import FORMATS, Csr, Format, LongCsr
+from spectool.kernels.formats import PRODUCTS, Csr, LongCsr
 from spectool.kernels.intrinsics import prefetch
 
 AHEAD = 512
@@ -66,23 +66,5 @@ def long_rows(A: LongCsr, first: int, last: int, v: Array, out: Array) -> None:
         out[i - begin] = row_dot(indptr, indices, data, i, v)
 
 
-@inlined
-def entries(A: Any, i: int) -> Any:
-    """Return ``(first, stop, step)`` of row i."""
-    return uintp(A.indptr[i]), uintp(A.indptr[i + uintp(1)]), uintp(1)
-
-
-@inlined
-def entry(A: Any, i: int, p: int) -> Any:  # noqa: ARG001
-    """Return position and column of entry p."""
-    return p, uintp(A.indices[p])
-
-
-@inlined
-def run(A: Any) -> Any:  # noqa: ARG001
-    """Every entry has an index of its own."""
-    return uintp(1)
-
-
-FORMATS[Csr] = Format(short_rows, entries, entry, run)
-FORMATS[LongCsr] = Format(long_rows, entries, entry, run)
+PRODUCTS[Csr] = short_rows
+PRODUCTS[LongCsr] = long_rows

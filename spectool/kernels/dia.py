@@ -7,13 +7,11 @@ as fast (measured).
 
 from __future__ import annotations
 
-from typing import Any
-
 from numpy import uintp
 
 from spectool._types import Array, IntArray
-from spectool.kernels.compilation import inlined, kernel
-from spectool.kernels.formats import FORMATS, Dia, Format
+from spectool.kernels.compilation import kernel
+from spectool.kernels.formats import PRODUCTS, Dia
 
 MOST = 9
 """Diagonals up to which this format is built."""
@@ -49,26 +47,7 @@ def rows(A: Dia, first: int, last: int, v: Array, out: Array) -> None:
     _edge(A, first, outer, last, v, out)
 
 
-@inlined
-def entries(A: Dia, i: int) -> Any:  # noqa: ARG001
-    """Return ``(first, stop, step)`` of a row: its diagonals."""
-    return uintp(0), uintp(len(A.offsets)), uintp(1)
-
-
-@inlined
-def entry(A: Dia, i: int, p: int) -> Any:
-    """Return position and column on diagonal p; columns outside have value 0 and are moved in."""
-    column = int(i) + A.offsets[p]
-    return uintp(p) * uintp(A.n) + uintp(i), uintp(min(max(column, 0), A.n - 1))
-
-
-@inlined
-def run(A: Dia) -> Any:  # noqa: ARG001
-    """Neighbors in a row lie on other diagonals."""
-    return uintp(1)
-
-
-FORMATS[Dia] = Format(rows, entries, entry, run)
+PRODUCTS[Dia] = rows
 
 
 @kernel
@@ -108,9 +87,7 @@ def find_offsets(
 
 
 @kernel
-def fill(
-    indptr: IntArray, indices: IntArray, data: Array, A: Dia, first: int, last: int
-) -> None:
+def fill(indptr: IntArray, indices: IntArray, data: Array, A: Dia, first: int, last: int) -> None:
     """Copy rows [first, last) from CSR; ``A.data`` starts as zeros."""
     for i in range(uintp(first), uintp(last)):
         begin = uintp(indptr[i])

@@ -1,13 +1,12 @@
-"""How a matrix lies in memory, and what every format can do: multiply a range of rows.
+"""How a matrix lies in memory, and the one thing every format can do: multiply a range of rows.
 
-``multiply(A, columns, first, last, v, out)`` does ``out <- A[first:last, :] v``. Sweeps, Lanczos
+``product(A, first, last, v, out)`` does ``out <- A[first:last, :] v``. Sweeps, Lanczos
 steps and solvers are written once over it: a format knows nothing of recurrences, a recurrence
 nothing of formats. The compiler picks the kernel by the type of A.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba.extending import overload
@@ -40,16 +39,15 @@ class LongCsr(NamedTuple):
 class Sell(NamedTuple):
     """Chunks of 8 rows, padded to the longest of them, stored column by column (SELL-8).
 
-    Chunk c is ``indices[chunks[c] : chunks[c + 1]]`` and data alike. Places are rows in the order
-    of storage: row ``order[i]`` stands at place i, row i at place ``place[i]``, both within the same
-    GRANULE of rows. Both are empty if no row was moved. ``order`` is padded with n.
+    Chunk c is ``indices[chunks[c] : chunks[c + 1]]`` and data alike. Row ``order[i]`` stands at
+    place i, within the same GRANULE of rows; ``order`` is padded with n, and empty if no row was
+    moved.
     """
 
     chunks: IntArray
     indices: IntArray
     data: Array
     order: IntArray
-    place: IntArray
 
 
 class Bsr(NamedTuple):
@@ -72,99 +70,23 @@ class Dia(NamedTuple):
 Matrix = Csr | LongCsr | Sell | Bsr | Dia
 
 
-class Format(NamedTuple):
-    """The kernels of one format.
-
-    Attributes
-    ----------
-    product : callable
-        ``(A, first, last, v, out)``: one vector.
-    entries : callable
-        ``(A, i) -> (first, stop, step)``: a range of the runs of entries of row i.
-    entry : callable
-        ``(A, i, p) -> (position, column)``: where run p starts in ``A.data`` and in the row.
-    run : callable
-        ``(A) -> int``: entries per run, side by side in ``A.data`` and in the row.
-    """
-
-    product: Any
-    entries: Any
-    entry: Any
-    run: Any
+PRODUCTS: dict[type, Any] = {}
+"""The kernel ``(A, first, last, v, out)`` of each format; filled by their modules."""
 
 
-FORMATS: dict[type, Format] = {}
-"""Filled by the modules of the formats."""
+def product(A: Matrix, first: int, last: int, v: Array, out: Array) -> None:
+    """Do ``out[: last - first] <- A[first:last, :] v`` in A's format."""
+    PRODUCTS[type(A)](A, first, last, v, out)
 
-
-def dispatched(attribute: str) -> Callable[..., Any]:
-    """Return a function that calls this attribute of A's format; compiled, it costs nothing."""
-
-    def function(A: Any, *arguments: Any) -> Any:
-        return getattr(FORMATS[type(A)], attribute)(A, *arguments)
-
-    return function
-
-
-entries = dispatched("entries")
-entry = dispatched("entry")
-run = dispatched("run")
-product = dispatched("product")
 
 if JIT:
     _overload: Any = overload
-    _inline = {**OPTIONS, "forceinline": True}
-
-    @_overload(entries, jit_options=_inline)
-    def _entries(A: Any, i: Any) -> Any:  # noqa: ARG001
-        kernel = FORMATS[A.instance_class].entries
-
-        def implementation(A: Any, i: Any) -> Any:
-            return kernel(A, i)
-
-        return implementation
-
-    @_overload(entry, jit_options=_inline)
-    def _entry(A: Any, i: Any, p: Any) -> Any:  # noqa: ARG001
-        kernel = FORMATS[A.instance_class].entry
-
-        def implementation(A: Any, i: Any, p: Any) -> Any:
-            return kernel(A, i, p)
-
-        return implementation
-
-    @_overload(run, jit_options=_inline)
-    def _run(A: Any) -> Any:
-        kernel = FORMATS[A.instance_class].run
-
-        def implementation(A: Any) -> Any:
-            return kernel(A)
-
-        return implementation
 
     @_overload(product, jit_options=OPTIONS)
     def _product(A: Any, first: Any, last: Any, v: Any, out: Any) -> Any:  # noqa: ARG001
-        kernel = FORMATS[A.instance_class].product
+        kernel = PRODUCTS[A.instance_class]
 
         def implementation(A: Any, first: Any, last: Any, v: Any, out: Any) -> None:
             kernel(A, first, last, v, out)
 
         return implementation
-
-
-__all__ = [
-    "FORMATS",
-    "GRANULE",
-    "LANES",
-    "Bsr",
-    "Csr",
-    "Dia",
-    "Format",
-    "LongCsr",
-    "Matrix",
-    "Sell",
-    "entries",
-    "entry",
-    "product",
-    "run",
-]

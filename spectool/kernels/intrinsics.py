@@ -1,4 +1,4 @@
-"""What numba cannot say by itself: atomics, prefetches, eight gathered values at once.
+"""What numba cannot say by itself: atomics, prefetches, sums that stay in vector registers.
 
 Each is a few instructions of LLVM. Without the JIT they do the same slowly, or nothing.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,7 +17,6 @@ from numba.extending import intrinsic
 from spectool._types import Array
 from spectool.kernels.compilation import JIT, kernel
 from spectool.kernels.formats import LANES
-
 
 if JIT:
     typed: Any = intrinsic  # numba's decorator is not typed
@@ -124,6 +124,81 @@ if JIT:
 
         return signature, codegen
 
+    def _tile(width: int) -> Any:
+        """Return the intrinsic that multiplies a row into ``width`` columns of a block."""
+
+        @typed
+        def tile_product(
+            typing_context: Any,  # noqa: ARG001
+            indices: Any,
+            data: Any,
+            begin: Any,  # noqa: ARG001
+            end: Any,  # noqa: ARG001
+            v: Any,
+            columns: Any,  # noqa: ARG001
+            column: Any,  # noqa: ARG001
+            out: Any,
+            slot: Any,  # noqa: ARG001
+        ) -> Any:
+            """Do ``out[slot + l] <- sum data[p] v[indices[p] columns + column + l]``.
+
+            Lanes l live in vector registers, even and odd entries in different ones: with one an
+            addition would wait for the last. Left to itself the compiler adds lane by lane, three
+            times slower (measured). Real values only.
+            """
+            size = types.uintp
+            signature = types.void(indices, data, size, size, v, size, size, out, size)
+
+            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                value = context.get_value_type(signature.args[1].dtype)
+                index = signature.args[0].dtype
+                lanes, bits = ir.VectorType(value, width), 64 if value == ir.DoubleType() else 32
+                fma: Any = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+                    builder.module, ir.FunctionType(lanes, [lanes] * 3), f"llvm.fma.v{width}f{bits}"
+                )
+                begin, end, columns, column, slot = args[2], args[3], args[5], args[6], args[8]
+
+                def at(argument: int, slot: Any) -> Any:
+                    array_type = signature.args[argument]
+                    return _pointer(context, builder, array_type, args[argument], slot)
+
+                def add(p: Any, total: Any) -> None:
+                    where = builder.load(at(0, p))
+                    if index.bitwidth == 32:
+                        where = builder.zext(where, _I64)
+                    start = builder.add(builder.mul(where, columns), column)
+                    block = builder.load(builder.bitcast(at(4, start), lanes.as_pointer()))
+                    block.align = bits // 8
+                    first = builder.insert_element(
+                        ir.Constant(lanes, ir.Undefined), builder.load(at(1, p)), _I32(0)
+                    )
+                    zeros = ir.Constant(ir.VectorType(_I32, width), [0] * width)
+                    value = builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), zeros)
+                    builder.store(builder.call(fma, [value, block, builder.load(total)]), total)
+
+                alloca: Any = cgutils.alloca_once
+                totals = [alloca(builder, lanes) for _ in range(2)]
+                for total in totals:
+                    builder.store(ir.Constant(lanes, None), total)
+                odd = builder.and_(builder.sub(end, begin), _I64(1))
+                loop: Any = cgutils.for_range_slice
+                with loop(builder, begin, builder.sub(end, odd), _I64(2), _I64) as (p, _):
+                    add(p, totals[0])
+                    add(builder.add(p, _I64(1)), totals[1])
+                with builder.if_then(builder.icmp_unsigned("==", odd, _I64(1))):
+                    add(builder.sub(end, _I64(1)), totals[0])
+                result = builder.fadd(*(builder.load(total) for total in totals))
+                target = builder.bitcast(at(7, slot), lanes.as_pointer())
+                builder.store(result, target).align = bits // 8
+                return context.get_dummy_value()
+
+            return signature, codegen
+
+        return tile_product
+
+    sixteen_columns, eight_columns = _tile(16), _tile(8)
+    four_columns, two_columns = _tile(4), _tile(2)
+
     if os.name == "posix":
         yield_core: Any = types.ExternalFunction("sched_yield", types.int32())
     else:
@@ -149,6 +224,29 @@ else:
 
     def prefetch(array: Array, slot: int) -> None:
         """Without the JIT nothing is worth fetching early."""
+
+    def _tile(width: int) -> Any:
+        def tile_product(
+            indices: Array,
+            data: Array,
+            begin: int,
+            end: int,
+            v: Array,
+            columns: int,
+            column: int,
+            out: Array,
+            slot: int,
+        ) -> None:
+            total = np.zeros(width, dtype=v.dtype)
+            for p in range(begin, end):
+                start = int(indices[p]) * columns + column
+                total += data[p] * v[start : start + width]
+            out[slot : slot + width] = total
+
+        return tile_product
+
+    sixteen_columns, eight_columns = _tile(16), _tile(8)
+    four_columns, two_columns = _tile(4), _tile(2)
 
     def chunk_product(
         indices: Array, data: Array, begin: int, end: int, v: Array, out: Array, slot: int

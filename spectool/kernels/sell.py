@@ -11,13 +11,11 @@ Deviations
 
 from __future__ import annotations
 
-from typing import Any
-
 from numpy import uintp
 
 from spectool._types import Array, IntArray
-from spectool.kernels.compilation import inlined, kernel
-from spectool.kernels.formats import FORMATS, GRANULE, LANES, Format, Sell
+from spectool.kernels.compilation import kernel
+from spectool.kernels.formats import GRANULE, LANES, PRODUCTS, Sell
 from spectool.kernels.intrinsics import chunk_product, prefetch
 
 AHEAD = 512
@@ -51,34 +49,13 @@ def rows(A: Sell, first: int, last: int, v: Array, out: Array) -> None:
             chunk_product(indices, data, p, stop, v, out, place)
 
 
-@inlined
-def entries(A: Sell, i: int) -> Any:
-    """Return ``(first, stop, step)`` of row i, padding included."""
-    place = uintp(A.place[i]) if A.place.size > 0 else uintp(i)
-    chunk = place // uintp(LANES)
-    first = uintp(A.chunks[chunk]) + place % uintp(LANES)
-    return first, uintp(A.chunks[chunk + uintp(1)]), uintp(LANES)
-
-
-@inlined
-def entry(A: Sell, i: int, p: int) -> Any:  # noqa: ARG001
-    """Return position and column of entry p."""
-    return p, uintp(A.indices[p])
-
-
-@inlined
-def run(A: Any) -> Any:  # noqa: ARG001
-    """Every entry has an index of its own."""
-    return uintp(1)
-
-
-FORMATS[Sell] = Format(rows, entries, entry, run)
+PRODUCTS[Sell] = rows
 
 
 @kernel
-def sort_rows(indptr: IntArray, order: IntArray, place: IntArray) -> None:
-    """Sort rows by falling length within each GRANULE: order (padded to LANES), place (n,)."""
-    n = place.size
+def sort_rows(indptr: IntArray, order: IntArray) -> None:
+    """Do order <- rows by falling length within each GRANULE, padded with n."""
+    n = indptr.size - 1
     for start in range(0, n, GRANULE):
         stop = min(start + GRANULE, n)
         for i in range(start, stop):  # insertion sort: GRANULE is small, rows nearly alike
@@ -90,8 +67,6 @@ def sort_rows(indptr: IntArray, order: IntArray, place: IntArray) -> None:
             order[j] = i
     for i in range(n, order.size):
         order[i] = n
-    for i in range(n):
-        place[order[i]] = i
 
 
 @kernel

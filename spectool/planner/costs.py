@@ -133,7 +133,10 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
         step_small, step_large = costs.alone * work, rates.step * work
         report = (laid_out or A).backend.report
         name = report.format.split()[0]
-        if name in ("sell", "dia"):  # bsr is taken where it beats csr, by as much as blocks are full
+        if name in (
+            "sell",
+            "dia",
+        ):  # bsr is taken where it beats csr, by as much as blocks are full
             steps = format_rates(name)
             step_small = min(step_small, steps.alone * work)
             step_large = (steps.memory if big and report.depth == 1 else steps.cached) * work
