@@ -20,10 +20,16 @@ from spectool.backends.execution import (
     plain,
 )
 from spectool.backends.layout import scaled_data
-from spectool.kernels import lanczos, structure, sweeps
+from spectool.kernels import iteration, lanczos, structure, sweeps
 from spectool.kernels.formats import LANES, Matrix
-from spectool.kernels.lanczos import CHUNK
-from spectool.kernels.schedule import Schedule, Strips, schedule, strip_rows, strips_of
+from spectool.kernels.schedule import (
+    CHUNK,
+    Schedule,
+    Strips,
+    schedule,
+    strip_rows,
+    strips_of,
+)
 from spectool.kernels.team import available_threads, run
 from spectool.results import ExecutionReport
 
@@ -137,7 +143,7 @@ class CpuBackend:
         return self._leave(odd if degree % 2 else even, X)
 
     def _by_parts(self, X: Array, function: Any) -> Array:
-        """A real matrix acts on real and imaginary parts alike: twice as many real columns."""
+        """Apply a real matrix to real and imaginary parts: twice as many real columns."""
         result = np.result_type(self.dtype, X.dtype)
         real = np.empty(0, dtype=result).real.dtype
         parts = np.ascontiguousarray(X, dtype=result).view(real).reshape(len(X), -1)
@@ -171,9 +177,7 @@ class CpuBackend:
 
     def _plan(self, columns: int | None, degree: int, work: float) -> tuple[Schedule, Schedule]:
         """Return the schedules of this application with as many threads as pay, and with one."""
-        parts, forced = 1, self.execution.threads
-        if forced is not None or work >= SERIAL_BELOW:
-            parts = min(forced or available_threads(), available_threads())
+        parts = self._parts(work)
         strip = strip_rows(self.shape[0], parts, STRIP if columns is None else BLOCK_STRIP)
         depth = min(self._depth(columns or 1, strip), degree)
         alone = self._schedule(strip, 1, depth)
@@ -211,11 +215,7 @@ class CpuBackend:
         n_chunks = -(-self.shape[0] // CHUNK)
         projections = np.empty((len(basis), n_chunks), dtype=self.dtype)
         partials, out = np.empty(2 * n_chunks), np.empty(2)
-        parts, forced = 1, self.execution.threads
-        if forced is not None or self.nnz + 2 * basis.size >= SERIAL_BELOW:
-            parts = min(forced or available_threads(), available_threads())
-        alone = self._schedule(CHUNK, 1, 1)
-        together = alone if parts == 1 else self._schedule(CHUNK, parts, 1)
+        together, alone = self._chunks(self.nnz + 2 * basis.size)
         size = max(CHUNK + LANES, len(basis)) + _LINE
         rows = np.empty((together.parts, size), dtype=self.dtype)
         arguments = (
@@ -224,6 +224,47 @@ class CpuBackend:
         )  # fmt: skip
         run(lanczos.lanczos_step, arguments, together, alone)
         return float(out[0]), float(out[1])
+
+    def product_dot(self, p: Array, q: Array) -> Any:
+        """Do ``q <- A p`` and return ``p* q``; vectors in A's dtype. One product, one reduction."""
+        if self._layout.order is not None:
+            return self._in_order.product_dot(p, q)
+        together, alone = self._chunks(self.nnz)
+        partials, out = self._partials()
+        rows = np.empty((together.parts, CHUNK + LANES + _LINE), dtype=self.dtype)
+        arguments = (self._layout.matrix, p, q, partials, out, rows)
+        run(iteration.product_dot, arguments, together, alone)
+        return out[0]
+
+    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``. One reduction."""
+        together, alone = self._chunks(5 * self.shape[0])
+        partials, out = self._partials()
+        arguments = (x, r, p, q, self.dtype.type(alpha), partials, out)
+        run(iteration.update_norm, arguments, together, alone)
+        return float(out[0].real)
+
+    def direction(self, p: Array, z: Array, beta: Any) -> None:
+        """Do ``p <- z + beta p``."""
+        together, alone = self._chunks(2 * self.shape[0])
+        run(iteration.direction, (p, z, self.dtype.type(beta)), together, alone)
+
+    def _partials(self) -> tuple[Array, Array]:
+        n_chunks = -(-self.shape[0] // CHUNK)
+        return np.empty(n_chunks, dtype=self.dtype), np.empty(1, dtype=self.dtype)
+
+    def _chunks(self, work: float) -> tuple[Schedule, Schedule]:
+        """Return the schedules of a pass with reductions, together and alone."""
+        alone = self._schedule(CHUNK, 1, 1)
+        parts = self._parts(work)
+        return (alone if parts == 1 else self._schedule(CHUNK, parts, 1)), alone
+
+    def _parts(self, work: float) -> int:
+        """Return how many threads share this much work."""
+        forced = self.execution.threads
+        if forced is None and work < SERIAL_BELOW:
+            return 1
+        return min(forced or available_threads(), available_threads())
 
     @cached_property
     def _in_order(self) -> CpuBackend:

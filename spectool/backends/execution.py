@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -254,7 +254,7 @@ def time_slices(jobs: dict[Any, tuple[Matrix, int, int]], v: Array) -> dict[Any,
     calls: dict[Any, Callable[[], Any]] = {}
     for key, (matrix, first, last) in jobs.items():
         out = np.empty(last - first + LANES, dtype=v.dtype)
-        calls[key] = lambda m=matrix, i=first, j=last, o=out: multiply(m, None, i, j, v, o)
+        calls[key] = partial(multiply, matrix, None, first, last, v, out)
         calls[key]()  # compiles, warms the cache
     best = dict.fromkeys(calls, np.inf)
     for _ in range(5):

@@ -22,7 +22,7 @@ AHEAD = 1024
 """Entries between what is multiplied and what is fetched."""
 
 
-def block_row(A: Bsr, r: int, v: Array, out: Array, slot: int) -> None:
+def block_row(A: Bsr, r: Any, v: Array, out: Array, slot: Any) -> None:
     """Do ``out[slot : slot + b] <- (A v)[r b : (r + 1) b]``."""
     b = len(A.lanes)
     out[slot : slot + b] = 0
@@ -35,7 +35,7 @@ def _source(b: int) -> str:
     lanes = range(b)
     # The compiler wants the signature of block_row, annotations and all.
     lines = [
-        "def block_row(A: Bsr, r: int, v: Array, out: Array, slot: int) -> None:",
+        "def block_row(A: Bsr, r: Any, v: Array, out: Array, slot: Any) -> None:",
         "    data, indices = A.data, A.indices",
     ]
     lines += [f"    s{i} = data.dtype.type(0)" for i in lanes]
@@ -56,7 +56,7 @@ if JIT:
     _overload: Any = overload
 
     @_overload(block_row, jit_options=OPTIONS)
-    def _block_row(A: Bsr, r: int, v: Array, out: Array, slot: int) -> Any:  # noqa: ARG001
+    def _block_row(A: Bsr, r: Any, v: Array, out: Array, slot: Any) -> Any:  # noqa: ARG001
         names: dict[str, Any] = {"uintp": uintp, "prefetch": prefetch}
         exec(_source(len(cast("Any", A).types[3])), names)
         return names["block_row"]
@@ -75,7 +75,7 @@ PRODUCTS[Bsr] = rows
 
 
 @inlined
-def _next_block(indptr: IntArray, indices: IntArray, r: int, b: int, at: IntArray) -> int:
+def _next_block(indptr: Array, indices: Array, r: int, b: int, at: IntArray) -> int:
     """Return the smallest block column under the cursors of block row r, or -1 at its end."""
     column = -1
     for lane in range(b):
@@ -89,8 +89,8 @@ def _next_block(indptr: IntArray, indices: IntArray, r: int, b: int, at: IntArra
 
 @kernel
 def count_blocks(
-    indptr: IntArray,
-    indices: IntArray,
+    indptr: Array,
+    indices: Array,
     b: int,
     first: int,
     last: int,
@@ -115,7 +115,7 @@ def count_blocks(
 
 @kernel
 def fill(
-    indptr: IntArray, indices: IntArray, data: Array, A: Bsr, first: int, last: int, at: IntArray
+    indptr: Array, indices: Array, data: Array, A: Bsr, first: int, last: int, at: IntArray
 ) -> None:
     """Copy block rows [first, last) from CSR; at (b,) is scratch."""
     b = len(A.lanes)

@@ -12,10 +12,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # NaN and inf must propagate (they are how a kernel reports trouble), so no "nnan", no "ninf". No
-# "reassoc" either: free to reorder sums, LLVM vectorizes across a row's entries with emulated
-# gathers instead of across columns, which halves the speed of block kernels (measured).
+# "reassoc" either, but for plain sums: free to reorder, LLVM vectorizes across a row's entries with
+# emulated gathers, which is slower on short rows (measured).
 FASTMATH: Final = {"arcp", "contract", "nsz"}
-OPTIONS: Final = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH, "_nrt": False}
+# No reference counts ("_nrt"): kernels allocate nothing, and counting, atomically, every array that
+# one passes to another made strips of a few hundred rows a fifth slower (measured).
+OPTIONS: Final[dict[str, Any]] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": FASTMATH,
+    "_nrt": False,
+}
 JIT: Final = not _numba.config.DISABLE_JIT
 THREADS: Final = int(_numba.config.NUMBA_NUM_THREADS)
 
@@ -29,4 +36,14 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a piece of other kernels into its callers; a call per row would double the cost."""
     compiled: Any = numba.njit(cache=True, forceinline=True, **OPTIONS)
+    return cast("Callable[P, R]", compiled(function))
+
+
+def reduction(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a sum into its callers, free to add in the order that fills vector registers.
+
+    The order is fixed when it is compiled: the same machine always gets the same bits.
+    """
+    options = {**OPTIONS, "fastmath": FASTMATH | {"reassoc"}}
+    compiled: Any = numba.njit(cache=True, forceinline=True, **options)
     return cast("Callable[P, R]", compiled(function))

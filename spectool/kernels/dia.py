@@ -51,9 +51,7 @@ PRODUCTS[Dia] = rows
 
 
 @kernel
-def find_offsets(
-    indptr: IntArray, indices: IntArray, offsets: IntArray, first: int, last: int
-) -> int:
+def find_offsets(indptr: Array, indices: Array, offsets: IntArray, first: int, last: int) -> int:
     """Write the distinct offsets of rows [first, last), unsorted, until the array is full.
 
     Returns their number.
@@ -87,7 +85,7 @@ def find_offsets(
 
 
 @kernel
-def fill(indptr: IntArray, indices: IntArray, data: Array, A: Dia, first: int, last: int) -> None:
+def fill(indptr: Array, indices: Array, data: Array, A: Dia, first: int, last: int) -> None:
     """Copy rows [first, last) from CSR; ``A.data`` starts as zeros."""
     for i in range(uintp(first), uintp(last)):
         begin = uintp(indptr[i])

@@ -23,16 +23,16 @@ LANES = 8
 class Csr(NamedTuple):
     """Compressed rows of a few entries. ``indptr`` (n + 1,), ``indices`` and ``data`` (nnz,)."""
 
-    indptr: IntArray
-    indices: IntArray
+    indptr: Array
+    indices: Array
     data: Array
 
 
 class LongCsr(NamedTuple):
     """The same arrays where rows are longer than a cache line."""
 
-    indptr: IntArray
-    indices: IntArray
+    indptr: Array
+    indices: Array
     data: Array
 
 
@@ -45,7 +45,7 @@ class Sell(NamedTuple):
     """
 
     chunks: IntArray
-    indices: IntArray
+    indices: Array
     data: Array
     order: IntArray
 
@@ -53,8 +53,8 @@ class Sell(NamedTuple):
 class Bsr(NamedTuple):
     """Dense blocks of b x b. ``data`` is flat, row-major in a block; ``lanes`` is ``range(b)``."""
 
-    indptr: IntArray
-    indices: IntArray
+    indptr: Array
+    indices: Array
     data: Array
     lanes: tuple[int, ...]
 

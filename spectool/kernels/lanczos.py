@@ -1,4 +1,4 @@
-"""One Lanczos step over a matrix in any format: product, inner products and reorthogonalization fused.
+"""One Lanczos step in any format: product, inner products and reorthogonalization fused.
 
 Reductions are sums over fixed chunks of CHUNK rows, added in order, so alpha and beta have the same
 bits for every number of threads.
@@ -14,19 +14,9 @@ from numpy import uintp
 from spectool._types import Array, FloatArray, IntArray
 from spectool.kernels.block import multiply
 from spectool.kernels.compilation import kernel
+from spectool.kernels.schedule import CHUNK
 from spectool.kernels.team import barrier
-from spectool.kernels.vector import dot
-
-CHUNK = 1_920
-"""Rows per partial sum, and per strip here: fixed, so that bits do not depend on the threads."""
-
-
-@kernel
-def _in_order(partials: Array, n_chunks: int) -> float:
-    total = partials.dtype.type(0)
-    for q in range(n_chunks):
-        total += partials[q]
-    return total
+from spectool.kernels.vector import dot, in_order
 
 
 @kernel
@@ -65,7 +55,7 @@ def lanczos_step(
             following[begin + i] = row[i] - beta * previous[begin + i]
         partials[q] = dot(current, following, q * CHUNK, min((q + 1) * CHUNK, n)).real
     barrier(parts, 1, sync)
-    alpha = _in_order(partials, n_chunks)
+    alpha = in_order(partials, n_chunks)
     phase = 2
     n_basis = basis.shape[0]
     for q in range(first_chunk, last_chunk):
@@ -78,7 +68,7 @@ def lanczos_step(
         barrier(parts, phase, sync)
         phase += 1
         for j in range(n_basis):
-            row[j] = _in_order(projections[j], n_chunks)
+            row[j] = in_order(projections[j], n_chunks)
     for q in range(first_chunk, last_chunk):
         start, end = q * CHUNK, min((q + 1) * CHUNK, n)
         for j in range(n_basis):  # a chunk stays in cache while the basis streams past
@@ -86,7 +76,7 @@ def lanczos_step(
                 following[i] -= row[j] * basis[j, i]
         partials[n_chunks + q] = dot(following, following, start, end).real
     barrier(parts, phase, sync)
-    norm = np.sqrt(_in_order(partials[n_chunks:], n_chunks))
+    norm = np.sqrt(in_order(partials[n_chunks:], n_chunks))
     if norm > 0:
         inverse = 1.0 / norm
         for i in range(uintp(first), uintp(last)):

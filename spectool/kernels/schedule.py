@@ -16,11 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy import uintp
 
-from spectool._types import FloatArray, IntArray
+from spectool._types import Array, FloatArray, IntArray
 from spectool.kernels.compilation import kernel
 from spectool.kernels.formats import GRANULE
 from spectool.kernels.team import share
 
+CHUNK = 1_920
+"""Rows per partial sum of a reduction: fixed, so that bits do not depend on the threads."""
 ROW_WORK = 4
 """Entries that one row costs beside its own."""
 
@@ -79,8 +81,8 @@ class Strips(NamedTuple):
 
 @kernel
 def _reach(
-    indptr: IntArray,
-    indices: IntArray,
+    indptr: Array,
+    indices: Array,
     strip: int,
     furthest: IntArray,
     nearest: IntArray,
@@ -106,7 +108,7 @@ def _reach(
             nearest[high] = min(nearest[high], here)
 
 
-def strips_of(indptr: IntArray, indices: IntArray, strip: int) -> Strips:
+def strips_of(indptr: Array, indices: Array, strip: int) -> Strips:
     """Cut sorted CSR rows into strips; one pass over the row ends."""
     n = indptr.size - 1
     n_strips = max(-(-n // strip), 1)

@@ -53,7 +53,7 @@ PRODUCTS[Sell] = rows
 
 
 @kernel
-def sort_rows(indptr: IntArray, order: IntArray) -> None:
+def sort_rows(indptr: Array, order: IntArray) -> None:
     """Do order <- rows by falling length within each GRANULE, padded with n."""
     n = indptr.size - 1
     for start in range(0, n, GRANULE):
@@ -70,7 +70,7 @@ def sort_rows(indptr: IntArray, order: IntArray) -> None:
 
 
 @kernel
-def chunk_starts(indptr: IntArray, order: IntArray, n: int, chunks: IntArray) -> None:
+def chunk_starts(indptr: Array, order: Array, n: int, chunks: IntArray) -> None:
     """Do chunks (n_chunks + 1,) <- starts; order is empty for rows in place."""
     chunks[0] = 0
     for chunk in range(chunks.size - 1):
@@ -83,8 +83,8 @@ def chunk_starts(indptr: IntArray, order: IntArray, n: int, chunks: IntArray) ->
 
 @kernel
 def fill(
-    indptr: IntArray,
-    indices: IntArray,
+    indptr: Array,
+    indices: Array,
     data: Array,
     A: Sell,
     first: int,
@@ -100,7 +100,7 @@ def fill(
             q = begin + lane
             column = 0
             if row < uintp(n):
-                column = row
+                column = int(row)
                 for p in range(uintp(indptr[row]), uintp(indptr[row + uintp(1)])):
                     column = indices[p]
                     A.indices[q] = column

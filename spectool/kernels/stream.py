@@ -11,6 +11,7 @@ from numpy import uintp
 
 from spectool._types import Array
 from spectool.kernels.compilation import kernel
+from spectool.kernels.vector import dot
 
 
 @kernel
@@ -18,3 +19,9 @@ def triad(a: Array, b: Array, c: Array, scale: float, first: int, last: int) -> 
     """Do ``a <- b + scale c`` on [first, last): reads two vectors, writes one."""
     for i in range(uintp(first), uintp(last)):
         a[i] = b[i] + scale * c[i]
+
+
+@kernel
+def read(a: Array, first: int, last: int) -> float:
+    """Return ``sum a^2`` on [first, last): reads one vector."""
+    return float(dot(a, a, first, last))

@@ -84,7 +84,7 @@ def permute_rows(
     indices: Array,
     data: Array,
     order: IntArray,
-    place: IntArray,
+    place: Array,
     new_indptr: Array,
     new_indices: Array,
     new_data: Array,

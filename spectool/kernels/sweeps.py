@@ -155,15 +155,13 @@ def _step_rows(
     """Do one step on strip s; even steps write odd, odd steps write even."""
     strip = schedule.strip
     first, last = s * strip, min((s + 1) * strip, schedule.rows)
+    read, written = even, odd
+    if step & 1:
+        read, written = odd, even
     if out is None:
-        if step & 1:
-            _clenshaw_rows(A, columns, step, first, last, a, b, c, w, x, odd, even, row)
-        else:
-            _clenshaw_rows(A, columns, step, first, last, a, b, c, w, x, even, odd, row)
-    elif step & 1:
-        _forward_rows(A, columns, step, first, last, a, b, c, w, x, odd, even, out, row)
+        _clenshaw_rows(A, columns, step, first, last, a, b, c, w, x, read, written, row)
     else:
-        _forward_rows(A, columns, step, first, last, a, b, c, w, x, even, odd, out, row)
+        _forward_rows(A, columns, step, first, last, a, b, c, w, x, read, written, out, row)
 
 
 @kernel
@@ -191,7 +189,8 @@ def sweep(
     reads 3n and writes 2n values. Clenshaw: ``u_k = w_k x + (a_k A + b_k) u_{k+1} + c_{k+1}
     u_{k+2}``; a step reads 3n and writes n values, and the answer is left in even if the degree is
     even, in odd if it is odd. ``even`` and ``odd`` need not be initialized. ``rows`` (parts, strip
-    m + LANES or more) and ``fronts`` (parts, depth or more) are scratch; depth is the most steps per pass.
+    m + LANES or more) and ``fronts`` (parts, depth or more) are scratch; depth is the most steps
+    per pass.
     """
     degree = a.size
     parts = schedule.left.shape[0]
