@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Execution": "spectool.backends.execution",
     "FunctionSolution": "spectool.results",
     "Recurrence": "spectool.polynomials",
     "Spectrum": "spectool.spectrum",
@@ -30,6 +31,7 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "funm_multiply",
     "matrix_function",
     "spectral_filter",
+    "Execution",
     "FunctionSolution",
     "Recurrence",
     "Spectrum",
@@ -42,6 +44,7 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
 
 if TYPE_CHECKING:
     from spectool import collection, errors, gallery, plotting, polynomials
+    from spectool.backends.execution import Execution
     from spectool.eigen import spectral_filter
     from spectool.functions import funm_multiply, matrix_function
     from spectool.polynomials import Recurrence

@@ -76,6 +76,7 @@ class CpuBackend:
         self._layout = layout or plain(A, self.execution.threads)
         self._strips: dict[int, Strips] = {}
         self._schedules: dict[tuple[int, int, int], Schedule] = {}
+        self._plans: dict[tuple[int, int, int], tuple[Schedule, Schedule]] = {}
         self._depths: dict[int, int] = {1: self._layout.depth}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -178,10 +179,15 @@ class CpuBackend:
     def _plan(self, columns: int | None, degree: int, work: float) -> tuple[Schedule, Schedule]:
         """Return the schedules of this application with as many threads as pay, and with one."""
         parts = self._parts(work)
-        strip = strip_rows(self.shape[0], parts, STRIP if columns is None else BLOCK_STRIP)
-        depth = min(self._depth(columns or 1, strip), degree)
-        alone = self._schedule(strip, 1, depth)
-        return (alone if parts == 1 else self._schedule(strip, parts, depth)), alone
+        key = (columns or 1, degree, parts)
+        if key not in self._plans:
+            most = STRIP if columns is None else BLOCK_STRIP
+            strip = strip_rows(self.shape[0], parts, most)
+            depth = min(self._depth(columns or 1, strip), degree)
+            alone = self._schedule(strip, 1, depth)
+            together = alone if parts == 1 else self._schedule(strip, parts, depth)
+            self._plans[key] = together, alone
+        return self._plans[key]
 
     def _depth(self, columns: int, strip: int) -> int:
         """Return the steps per pass: vectors take more of the cache the more columns they have."""

@@ -64,6 +64,20 @@ class Execution:
         Threads; by default as many as pay.
     reorder : bool, optional
         Whether rows are renumbered by reverse Cuthill-McKee first.
+
+    Raises
+    ------
+    InputError
+        If a value is not one of those.
+
+    Examples
+    --------
+    >>> import spectool as st
+    >>> A = st.gallery.poisson((40, 40))
+    >>> forced = st.Execution(format="dia", threads=1)
+    >>> M = st.preconditioner(A, method="chebyshev", degree=8, execution=forced, rng=271828)
+    >>> M.report.execution.split(",")[0]
+    'dia 5 float64'
     """
 
     format: Literal["auto", "csr", "sell", "bsr", "dia"] = "auto"
@@ -143,8 +157,7 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         return base._replace(
             report=_noted(base.report, f"{products:.0f} products would not repay a conversion")
         )
-    order, reason = _order(A, execution, products)
-    B = A if order is None else permuted(A, order)
+    order, B, reason = _ordered(A, execution, products)
     candidates: dict[str, float] = {}
     if execution.format == "auto":
         fit, why = _fastest(B, candidates)
@@ -183,20 +196,25 @@ def _noted(report: ExecutionReport, reason: str) -> ExecutionReport:
     )
 
 
-def _order(A: sp.csr_array, execution: Execution, products: float) -> tuple[IntArray | None, str]:
-    """Return an order of rows that narrows the fronts, or None, and why."""
+def _ordered(
+    A: sp.csr_array, execution: Execution, products: float
+) -> tuple[IntArray | None, sp.csr_array, str]:
+    """Return an order of rows that narrows the fronts or None, A in that order, and why."""
     if execution.reorder is False:
-        return None, ""
-    if execution.reorder is None:
+        return None, A, ""
+    free = execution.reorder is None
+    if free:
         if products < REORDERED or _bytes(A) < cache_bytes():
-            return None, ""
-        if _window(A, 2) < min(0.5 * _bytes(A), 2 * cache_bytes()):
-            return None, ""
+            return None, A, ""
+        width = _window(A, 2)
+        if width < min(0.5 * _bytes(A), 2 * cache_bytes()):
+            return None, A, ""
     pattern = sp.csr_array((np.ones(A.nnz, dtype=np.int8), A.indices, A.indptr), shape=A.shape)
     order: IntArray = reverse_cuthill_mckee(pattern + pattern.T).astype(np.int64)
-    if execution.reorder is None and _window(permuted(A, order), 2) > 0.5 * _window(A, 2):
-        return None, "reverse Cuthill-McKee would not narrow it"
-    return order, "rows renumbered by reverse Cuthill-McKee"
+    B = permuted(A, order)
+    if free and _window(B, 2) > 0.5 * width:
+        return None, A, "reverse Cuthill-McKee would not narrow it"
+    return order, B, "rows renumbered by reverse Cuthill-McKee"
 
 
 def _bytes(A: sp.csr_array) -> float:

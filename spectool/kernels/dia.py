@@ -26,7 +26,7 @@ def _edge(A: Dia, first: int, begin: int, end: int, v: Array, out: Array) -> Non
     for k in range(len(A.offsets)):
         offset, base = A.offsets[k], uintp(k) * uintp(n)
         for i in range(uintp(max(begin, -offset)), uintp(max(min(end, n - offset), 0))):
-            out[i - uintp(first)] += data[base + i] * v[i + uintp(offset)]
+            out[i - uintp(first)] += data[base + i] * v[uintp(int(i) + offset)]
 
 
 @kernel
@@ -40,9 +40,9 @@ def rows(A: Dia, first: int, last: int, v: Array, out: Array) -> None:
     outer = max(inner, min(n - high, last))
     _edge(A, first, first, inner, v, out)
     for i in range(uintp(inner), uintp(outer)):
-        total = data[i] * v[i + uintp(offsets[0])]
+        total = data[i] * v[uintp(int(i) + offsets[0])]
         for k in range(1, len(offsets)):
-            total += data[uintp(k) * uintp(n) + i] * v[i + uintp(offsets[k])]
+            total += data[uintp(k) * uintp(n) + i] * v[uintp(int(i) + offsets[k])]
         out[i - uintp(first)] = total
     _edge(A, first, outer, last, v, out)
 

@@ -134,7 +134,9 @@ def strips_of(indptr: Array, indices: Array, strip: int) -> Strips:
 
 
 def strip_rows(rows: int, parts: int, most: int) -> int:
-    """Return rows per strip: few enough to share evenly, at most ``most``."""
+    """Return rows per strip: ``most``, or few enough to be shared evenly."""
+    if parts == 1:
+        return most
     fair = rows // (16 * parts) // GRANULE * GRANULE
     return int(min(max(fair, GRANULE), most))
 
