@@ -162,7 +162,9 @@ class CpuBackend:
         """Return X flat, in A's dtype and in the order of the layout."""
         if self._layout.order is not None:
             X = X[self._layout.order]
-        return np.array(X, dtype=self.dtype, order="C", copy=None).ravel()
+        # Kernels are compiled for writable arrays only, though they leave x alone.
+        copy = None if X.flags.writeable else True
+        return np.array(X, dtype=self.dtype, order="C", copy=copy).ravel()
 
     def _leave(self, y: Array, X: Array) -> Array:
         y = y.reshape(X.shape).astype(np.result_type(self.dtype, X.dtype), copy=False)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from spectool._types import Array, IntArray
 from spectool.backends.layout import (
     FORMAT_NAMES,
     Fit,
+    best_blocks,
     convert,
     csr_matrix,
     fits,
@@ -91,13 +93,16 @@ class Execution:
                 f"format must be 'auto' or one of {FORMAT_NAMES}; got {self.format!r}."
             )
         for name, value in (("depth", self.depth), ("threads", self.threads)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= 1):
                 raise InputError(f"{name} must be an int of at least 1 or None; got {value!r}.")
+        if not (self.reorder is None or isinstance(self.reorder, bool | np.bool)):
+            raise InputError(f"reorder must be True, False or None; got {self.reorder!r}.")
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is forced."""
-        return self == Execution(threads=self.threads)
+        """Whether set-up is left to what it repays."""
+        return self.format == "auto" and self.depth is None and not self.reorder
 
 
 class Layout(NamedTuple):
@@ -127,9 +132,8 @@ class Layout(NamedTuple):
 def plain(A: sp.csr_array, threads: int | None) -> Layout:
     """Return A as it is: CSR, unblocked, no set-up at all."""
     matrix = csr_matrix(A)
-    report = ExecutionReport(
-        "csr", A.dtype.name, 1, threads or available_threads(), False, n_bytes(matrix), 0.0, "as is"
-    )
+    most = min(threads or available_threads(), available_threads())
+    report = ExecutionReport("csr", A.dtype.name, 1, most, False, n_bytes(matrix), 0.0, "as is")
     return Layout(matrix, matrix, 1, None, report)
 
 
@@ -200,9 +204,9 @@ def _ordered(
     A: sp.csr_array, execution: Execution, products: float
 ) -> tuple[IntArray | None, sp.csr_array, str]:
     """Return an order of rows that narrows the fronts or None, A in that order, and why."""
-    if execution.reorder is False:
-        return None, A, ""
     free = execution.reorder is None
+    if not (free or execution.reorder):
+        return None, A, ""
     if free:
         if products < REORDERED or _bytes(A) < cache_bytes():
             return None, A, ""
@@ -236,13 +240,13 @@ def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
             usable.append(fit)
     mean = A.nnz / A.shape[0]
     blocks = [fit for fit in usable if fit.format == "bsr"]
-    if blocks:  # larger blocks of the same fill read fewer indices
-        best = max(blocks, key=lambda fit: (round(fit.fill, 1), fit.size))
+    if blocks:
+        best = best_blocks(blocks)
         usable = [fit for fit in usable if fit.format != "bsr" or fit is best]
     if len(usable) == 1:
         return usable[0], f"rows of {mean:.1f} entries suit no other format"
     n = A.shape[0]
-    middle = int(np.searchsorted(A.indptr, A.nnz // 2)) // GRANULE * GRANULE
+    middle = min(int(np.searchsorted(A.indptr, A.nnz // 2)), n - 1) // GRANULE * GRANULE
     last = int(np.searchsorted(A.indptr, A.indptr[middle] + SLICE)) // GRANULE * GRANULE
     last = min(max(last, middle + GRANULE), n)
     part = sp.csr_array(

@@ -151,17 +151,22 @@ def convert(A: sp.csr_array, fit: Fit) -> Matrix:
 def forced(A: sp.csr_array, name: FormatName) -> Fit:
     """Return the best fit of one format, or raise InputError that says why there is none."""
     found = list(fits(A, (name,)))
-    if not found:
-        needs = {
-            "dia": f"at most {dia.MOST} diagonals",
-            "sell": "real values and int32 indices",
-            "bsr": f"a size divisible by one of {bsr.SIZES}",
-        }[name]
-        raise InputError(
-            f"format={name!r} needs {needs}; A is {A.dtype} with {A.nnz} entries in {A.shape[0]} "
-            "rows. Use format='auto' or 'csr'."
-        )
-    return max(found, key=lambda fit: fit.fill)
+    if found:
+        return best_blocks(found)
+    needs = {
+        "dia": f"at most {dia.MOST} diagonals and at least one entry",
+        "sell": "real values and int32 indices",
+        "bsr": f"a number of rows divisible by one of {bsr.SIZES}, and more than one block",
+    }[name]
+    raise InputError(
+        f"format={name!r} needs {needs}; A has {A.nnz} {A.dtype} entries with {A.indices.dtype} "
+        f"indices in {A.shape[0]} rows. Use format='auto' or 'csr'."
+    )
+
+
+def best_blocks(found: Sequence[Fit]) -> Fit:
+    """Return the fullest; of the same fill, larger blocks read fewer indices."""
+    return max(found, key=lambda fit: (round(fit.fill, 1), fit.size))
 
 
 def permuted(A: sp.csr_array, order: IntArray) -> sp.csr_array:

@@ -154,7 +154,7 @@ def schedule(strips: Strips, parts: int, depth: int) -> Schedule:
     for k in range(1, depth):
         left[1:, k] = strips.retreat[left[1:, k - 1]]
         right[:-1, k] = strips.advance[right[:-1, k - 1]]
-        if (left[:, k] > right[:, k]).any():
+        if (left[:, k] >= right[:, k]).any():  # a part would wait for the others
             held = k
             break
     left, right = np.ascontiguousarray(left[:, :held]), np.ascontiguousarray(right[:, :held])

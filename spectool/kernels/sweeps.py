@@ -108,7 +108,11 @@ def _forward_rows(
     out: Array,
     row: Array,
 ) -> None:
-    """Do one forward step on rows [first, last): earlier <- (a A + b) v + c earlier, summed."""
+    """Do one forward step on rows [first, last): earlier <- (a A + b) v + c earlier, summed.
+
+    The sum is a loop of its own: fused with the step, copies of this function that are compiled
+    apart would contract its products differently, and give other bits.
+    """
     width = uintp(1 if columns is None else columns)
     begin, size = uintp(first) * width, uintp(last - first) * width
     ak, bk, ck, wk = a[step], b[step], c[step], w[step + 1]
@@ -116,23 +120,21 @@ def _forward_rows(
         multiply(A, columns, first, last, x, row)
         for q in range(size):
             i = begin + q
-            following = ak * row[q] + bk * x[i]
-            earlier[i] = following
-            out[i] = w[0] * x[i] + wk * following
-        return
-    multiply(A, columns, first, last, v, row)
-    if step == 1:
+            earlier[i] = ak * row[q] + bk * x[i]
         for q in range(size):
-            i = begin + q
-            following = ak * row[q] + bk * v[i] + ck * x[i]
-            earlier[i] = following
-            out[i] += wk * following
-        return
+            out[begin + q] = w[0] * x[begin + q]
+    else:
+        multiply(A, columns, first, last, v, row)
+        if step == 1:
+            for q in range(size):
+                i = begin + q
+                earlier[i] = ak * row[q] + bk * v[i] + ck * x[i]
+        else:
+            for q in range(size):
+                i = begin + q
+                earlier[i] = ak * row[q] + bk * v[i] + ck * earlier[i]
     for q in range(size):
-        i = begin + q
-        following = ak * row[q] + bk * v[i] + ck * earlier[i]
-        earlier[i] = following
-        out[i] += wk * following
+        out[begin + q] += wk * earlier[begin + q]
 
 
 @kernel
