@@ -16,10 +16,11 @@ import matplotlib as mpl
 from docutils import nodes
 
 import spectool
+from spectool.backends import execution
 from spectool.backends.cpu import SERIAL_BELOW
 from spectool.eigen import filters
 from spectool.functions import dense_funm, funm, lanczos_funm
-from spectool.kernels import team
+from spectool.kernels import dia, formats, lanczos
 from spectool.preconditioners import selection
 from spectool.spectrum import estimate
 
@@ -69,7 +70,13 @@ myst_substitutions = {
     "LOW_ENDS": " and ".join(f"{c:g}" for c in selection.LOW_ENDS),
     "SAVING": f"{1 - selection.MARGIN:.0%}".replace("%", " %"),
     "SERIAL_BELOW": f"{SERIAL_BELOW:,}".replace(",", " "),
-    "CHUNK": str(team.CHUNK),
+    "CHUNK": f"{lanczos.CHUNK:,}".replace(",", " "),
+    "LANES": str(formats.LANES),
+    "MOST_DIAGONALS": str(dia.MOST),
+    "DEEPEST": str(execution.DEEPEST),
+    "GAIN": f"{execution.GAIN:g}",
+    "REPAID": str(execution.REPAID),
+    "REORDERED": f"{execution.REORDERED:,}".replace(",", " "),
     "MAX_BASIS": f"{lanczos_funm.MAX_BASIS_BYTES / 2**30:g} GiB",
     "MAX_N": str(dense_funm.MAX_N),
     "AMPLIFICATION": f"{funm.AMPLIFICATION:.0e}".replace("e+0", "e"),

@@ -22,6 +22,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), "-.", (0, (7, 2)), (0, (4, 1, 1, 1)), "-")
 _WEIGHT = ({"linewidth": 1.7, "zorder": 3}, {"linewidth": 2.4, "zorder": 2})
 """Dashed curves lie on top of the first, solid and broad one, so that equal curves show both."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _BINS = 100
 LOG_BEYOND = 20.0
 """Curves whose lengths differ by more than this factor share a logarithmic axis."""
@@ -244,6 +245,104 @@ def profile_ratios(costs: Mapping[str, Sequence[float]]) -> dict[str, FloatArray
         solved = np.isfinite(best)
         ratios[:, solved] = table[:, solved] / np.maximum(best[solved], 1e-300)
     return dict(zip(names, ratios, strict=True))
+
+
+def roofline(
+    points: Mapping[str, Sequence[Any]],
+    roofs: Mapping[str, float],
+    *,
+    ax: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    markers: Mapping[str, str] | None = None,
+) -> Axes:
+    """Draw attained Gflop/s against arithmetic intensity, below (or above) the memory's roofs.
+
+    Parameters
+    ----------
+    points : mapping of str to sequence
+        Pairs ``(operations per byte, Gflop/s)`` per series, all positive. Empty ones are left out.
+    roofs : mapping of str to float
+        GB/s per line; a point on a line moves all its bytes at that speed. What is above reads
+        some of them from a cache.
+    ax : Axes, optional
+        Where to draw.
+    colors, markers : mapping of str to str, optional
+        Per series.
+
+    Returns
+    -------
+    Axes
+        Logarithmic on both axes.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive and finite.
+
+    Notes
+    -----
+    See [1]_. Only the slanted part of the roof is drawn: sparse products never reach the flat one.
+
+    References
+    ----------
+    .. [1] Williams, Waterman, Patterson, Roofline: an insightful visual performance model, Comm.
+       ACM 52 (2009).
+    """
+    series = {
+        name: np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
+        for name, pairs in points.items()
+        if len(pairs)
+    }
+    for name, values in (*series.items(), *((key, np.array(gb)) for key, gb in roofs.items())):
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise InputError(f"{name!r} must hold positive finite numbers; got {values.tolist()}.")
+    axes = _axes(ax)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for position, (name, pairs) in enumerate(series.items()):
+        axes.plot(
+            *pairs.T,
+            (markers or {}).get(name, _MARKERS[position % len(_MARKERS)]),
+            color=(colors or {}).get(name, OKABE_ITO[position % len(OKABE_ITO)]),
+            markersize=max(8.0 - position / 2, 5.0),  # equal points show both
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=_plain(name),
+            zorder=3,
+        )
+    everything = (
+        np.concatenate([*series.values()]) if series else np.array([[0.1, 1.0], [1.0, 10.0]])
+    )
+    low, high = float(everything[:, 0].min()) / 1.25, float(everything[:, 0].max()) * 1.25
+    heights = [everything[:, 1].min(), everything[:, 1].max()]
+    axes.set_xlim(low, high)
+    if roofs:
+        heights += [min(roofs.values()) * low, max(roofs.values()) * high]
+    axes.set_ylim(float(min(heights)) / 1.3, float(max(heights)) * 1.5)
+    for position, (name, bandwidth) in enumerate(roofs.items()):
+        axes.plot(
+            [low, high],
+            [bandwidth * low, bandwidth * high],
+            color="#333333",
+            linewidth=1.2,
+            linestyle=_DASHES[position % len(_DASHES)],
+            label=f"{_plain(name)}, {bandwidth:.3g} GB/s",
+            zorder=2,
+        )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading(value) in (2, 5) else "")
+    axes.tick_params(which="both", length=3.5)
+    axes.set_xlabel("operations per byte of a CSR product")
+    axes.set_ylabel("Gflop/s")
+    if series or roofs:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return axes
+
+
+def _leading(value: float) -> int:
+    """Return the first digit."""
+    return int(f"{value:e}"[0])
 
 
 def blank_axes(size: tuple[float, float] = (5.4, 3.2)) -> Axes:

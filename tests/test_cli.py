@@ -125,6 +125,83 @@ def test_precondition_prints_the_report():
     assert "set-up" in result.output
 
 
+def test_bench_kernels_prints_bars_and_writes_rows_and_a_roofline(tmp_path):
+    output, plot = tmp_path / "rows.jsonl", tmp_path / "roof.svg"
+    result = call(
+        "bench", "kernels", "--tiny", "--degree", "4", "--columns", "2", "--no-progress",
+        "--output", output, "--plot", plot,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Degree 4, 2 vectors" in result.output
+    assert "every plan agrees with scipy" in result.output
+    assert {json.loads(line)["columns"] for line in output.read_text().splitlines()} == {2}
+    assert "<svg" in plot.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["kernels", "--limit", "1"],
+        ["kernels", "--only", "nothing"],
+        ["solve", "--tiny"],
+        ["solve", "--plot", "a.svg"],
+    ],
+)
+def test_options_of_another_suite_are_one_line(arguments):
+    result = call("bench", *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("spectool: ")
+    assert len(result.output.splitlines()) == 1
+
+
+def test_kernels_says_how_and_why():
+    result = call("kernels", "HB/bcsstk16", "--products", "1e6")
+    assert result.exit_code == 0, result.output
+    assert "4,884 rows" in result.output
+    assert "because" in result.output
+    assert "timed: csr" in result.output
+
+
+def test_kernels_of_few_products_stays_with_csr():
+    result = call("kernels", "HB/west0067", "--products", "5", "--dtype", "float32")
+    assert result.exit_code == 0, result.output
+    assert "csr in float32" in result.output
+    assert "would not repay" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["HB/bcsstk01", "--dtype", "float16"], ["missing.mtx"], ["wide.mtx"]]
+)
+def test_kernels_complains_in_one_line(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scipy.io.mmwrite("wide.mtx", gallery.poisson((6,))[:3])
+    result = call("kernels", *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("spectool: ")
+
+
+def test_warmup_says_where_the_cache_lies(monkeypatch, fixed_costs):
+    from spectool.cli import compiling
+
+    everything = list(compiling._uses())
+    monkeypatch.setattr(compiling, "_uses", lambda: iter([everything[0], *everything[-2:]]))
+    result = call("warmup", "--no-progress")
+    assert result.exit_code == 0, result.output
+    assert "kept in" in result.output or "NUMBA_DISABLE_JIT" in result.output
+
+
+@pytest.mark.slow
+def test_warmup_uses_every_format(fixed_costs):
+    from spectool.cli import compiling
+
+    seen = []
+    compiling.compile_usual(seen.append)
+    assert len(seen) == compiling.n_steps()
+    names = " ".join(seen)
+    for part in ("csr", "long rows", "sell", "dia 5", "dia 7", "dia 9", "bsr 2", "bsr 3", "bsr 6"):
+        assert part in names
+
+
 def test_version_and_help():
     assert call("--version").output.startswith("spectool ")
     assert "demo" in call("--help").output

@@ -95,6 +95,43 @@ def test_profile_of_nothing(costs):
     )
 
 
+def test_roofline_by_hand():
+    ax = plotting.roofline(
+        {"a": [(0.1, 1.0), (0.5, 4.0)], "b": [], "c": [(0.2, 9.0)]},
+        {"two": 20.0, "one": 10.0},
+        ax=plotting.blank_axes(),
+        colors={"c": "#009E73"},
+        markers={"c": "X"},
+    )
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    a, c, two, one = ax.lines
+    assert c.get_color() == "#009E73"
+    assert c.get_marker() == "X"
+    np.testing.assert_allclose(two.get_ydata() / two.get_xdata(), 20.0)
+    np.testing.assert_allclose(one.get_ydata() / one.get_xdata(), 10.0)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["a", "c", "two, 20 GB/s", "one, 10 GB/s"]
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for line in (a, c, two, one):
+        x, y = line.get_data()
+        assert left <= x.min() <= x.max() <= right
+        assert low <= y.min() <= y.max() <= high
+
+
+def test_roofline_of_nothing():
+    ax = plotting.roofline({}, {}, ax=plotting.blank_axes())
+    assert ax.get_legend() is None
+    plotting.to_svg(ax, label="", key="a")
+
+
+@pytest.mark.parametrize(
+    ("points", "roofs"), [({"a": [(0.1, 0.0)]}, {}), ({}, {"a": np.nan}), ({}, {"a": -1.0})]
+)
+def test_roofline_needs_positive_numbers(points, roofs):
+    with pytest.raises(st.errors.InputError, match="positive"):
+        plotting.roofline(points, roofs, ax=plotting.blank_axes())
+
+
 def test_svg_is_an_element_with_ids_of_its_own():
     ax = plotting.convergence({"$a_1$ <b>": [(1, 1.0), (2, 0.5)]}, ax=plotting.blank_axes())
     svg = plotting.to_svg(ax, label='a "b" <c> & d', key="first")

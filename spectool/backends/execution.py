@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from spectool._types import Array, IntArray
 from spectool.backends.layout import (
@@ -213,6 +212,8 @@ def _ordered(
         width = _window(A, 2)
         if width < min(0.5 * _bytes(A), 2 * cache_bytes()):
             return None, A, ""
+    from scipy.sparse.csgraph import reverse_cuthill_mckee  # 0.05 s that few need
+
     pattern = sp.csr_array((np.ones(A.nnz, dtype=np.int8), A.indices, A.indptr), shape=A.shape)
     order: IntArray = reverse_cuthill_mckee(pattern + pattern.T).astype(np.int64)
     B = permuted(A, order)

@@ -78,8 +78,8 @@ LARGE: tuple[Case, ...] = (
     Case("jump 1020^2", lambda: gallery.jump((1020, 1020))),
     Case("elasticity 500^2", lambda: gallery.elasticity((500, 500))),
     Case("elasticity 36^3", lambda: gallery.elasticity((36, 36, 36))),
-    Case("poisson 90^3 shuffled", lambda: shuffled(gallery.poisson((90, 90, 90)))),
-    Case("poisson 90^3 shuffled + RCM", lambda: shuffled(gallery.poisson((90, 90, 90))), reorder=True),
+    Case("shuffled 90^3", lambda: shuffled(gallery.poisson((90, 90, 90)))),
+    Case("shuffled 90^3 + RCM", lambda: shuffled(gallery.poisson((90, 90, 90))), reorder=True),
     Case(
         "convection 110^3",
         lambda: gallery.convection_diffusion((110, 110, 110), 1e3, wind="recirculating"),
@@ -117,7 +117,7 @@ def kernel_cases(*, tiny: bool = False, only: str = "*") -> tuple[Case, ...]:
     if tiny:
         found = TINY
     else:
-        stored = ()
+        stored: tuple[Case, ...] = ()
         if os.environ.get("SPECTOOL_DATA"):
             here = {entry.name for entry in collection.search()}
             stored = tuple(

@@ -7,13 +7,14 @@ precision chain inside: a wrong one fails the matrix.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,177 +23,45 @@ import scipy.sparse as sp
 from spectool._types import Array
 from spectool.backends.cpu import CpuBackend
 from spectool.backends.execution import MIN_FILL, Execution, Layout, choose
-from spectool.backends.layout import fits, permuted
+from spectool.backends.layout import FORMAT_NAMES, fits, permuted
 from spectool.bench.kernel_cases import BEYOND_CACHE, SEED, Case, polynomial, scipy_chain
-from spectool.bench.machine import Machine, describe
-from spectool.bench.records import finite, write_jsonl
+from spectool.bench.kernel_records import (
+    ALONE,
+    AUTOMATIC,
+    BLOCKED,
+    CHAIN,
+    FAILED,
+    ONE_VECTOR,
+    PRODUCT,
+    SCIPY,
+    KernelRun,
+    Roof,
+    Timing,
+)
+from spectool.bench.machine import describe
 from spectool.errors import InputError
+from spectool.kernels.formats import Csr, LongCsr
 from spectool.kernels.stream import read, triad
 from spectool.kernels.team import available_threads
 from spectool.polynomials import Recurrence
 
-DEGREES = (4, 8, 16, 32)
 DTYPES = ("float64", "float32")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-3}
 PRODUCTS = 1_000
 """Products that the automatic plan is told to expect: conversions are repaid, reordering is not."""
 STREAM = 16_000_000
 """Values per vector of the bandwidth measurement, 128 MB: beyond every cache."""
+SECONDS = 0.4
+"""Of samples per job; all matrices then take some minutes."""
 MOST_ROUNDS, LEAST_ROUNDS, LEAST_LONG_ROUNDS = 40, 5, 3
 LONG = 4.0
 """Seconds of a round from which three of them must do."""
 QUICK = 0.02
 """Calls of under this many seconds find the cache as their own last call left it."""
 
-SCIPY, AUTOMATIC, FAILED = "scipy", "automatic", "failed"
-ALONE, BLOCKED, ONE_VECTOR, PRODUCT = ", 1 thread", " blocked", ", one vector", "A @ x, "
-
 
 class WrongResultError(ArithmeticError):
-    """A kernel disagrees with scipy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Roof:
-    """Bandwidth of memory, GB/s, best of several passes beyond every cache.
-
-    Attributes
-    ----------
-    triad_alone, triad : float
-        ``a <- b + s c`` on one and on all threads, 24 bytes per element.
-    read_alone, read : float
-        A sum over one vector, 8 bytes per element.
-    threads : int
-        All threads.
-    """
-
-    triad_alone: float
-    triad: float
-    read_alone: float
-    read: float
-    threads: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Timing:
-    """One job on one matrix.
-
-    Attributes
-    ----------
-    matrix : str
-        Name.
-    n, nnz : int
-        Size and stored entries.
-    large : bool
-        Whether its CSR form is beyond the cache, so that the bars apply.
-    reordered : bool
-        Whether our plans could renumber rows.
-    dtype : str
-        Of values and vectors.
-    degree, columns : int
-        Of the chain, and of its block of vectors (1 is a vector).
-    job : str
-        Who did what, as in ``"scipy"``, ``"sell blocked"``, ``"automatic"``, ``"A @ x, csr"``.
-    products : int
-        Products with one vector that it comes to.
-    plan : str
-        Format that was executed; empty for scipy.
-    depth : int
-        Steps per pass.
-    threads : int
-        Most threads.
-    seconds : float
-        Median; nan if it failed.
-    samples : tuple of float
-        All times, in order.
-    error : float
-        Relative distance to scipy's float64 result, 2-norm.
-    setup_seconds : float
-        Automatic plan only: choosing and converting, and what the first application adds.
-    note : str
-        Why the plan was chosen, or what failed.
-    """
-
-    matrix: str
-    n: int
-    nnz: int
-    large: bool
-    reordered: bool
-    dtype: str
-    degree: int
-    columns: int
-    job: str
-    products: int = 0
-    plan: str = ""
-    depth: int = 1
-    threads: int = 1
-    seconds: float = math.nan
-    samples: tuple[float, ...] = ()
-    error: float = math.nan
-    setup_seconds: float = math.nan
-    note: str = ""
-
-    @property
-    def flops(self) -> float:
-        """Multiplications and additions per second."""
-        return 2.0 * self.nnz * self.products / self.seconds
-
-    @property
-    def intensity(self) -> float:
-        """Operations per byte that CSR products must move: 12 (8) per entry, 20 (12) per row."""
-        return 2.0 * self.nnz * self._width / self._bytes_per_pass
-
-    def bound(self, bandwidth: float) -> float:
-        """Return the seconds in which unblocked CSR could do it at so many GB/s."""
-        return self.products / self._width * self._bytes_per_pass / (1e9 * bandwidth)
-
-    @property
-    def _width(self) -> int:
-        return 1 if self.job.endswith(ONE_VECTOR) else self.columns
-
-    @property
-    def _bytes_per_pass(self) -> float:
-        size = np.dtype(self.dtype).itemsize
-        return (size + 4.0) * self.nnz + (4.0 + 2.0 * size * self._width) * self.n
-
-    def as_record(self) -> dict[str, Any]:
-        """Return the fields as a JSON-ready dict; numbers that are not finite become None."""
-        return {entry.name: finite(getattr(self, entry.name)) for entry in fields(self)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KernelRun:
-    """What the kernel benchmark brought.
-
-    Attributes
-    ----------
-    machine : Machine
-        Where.
-    roof : Roof
-        What its memory can do.
-    timings : tuple of Timing
-        In the order of measurement; a matrix that failed has one called ``"failed"``.
-    seconds : float
-        Wall-clock time of everything.
-    interrupted : bool
-        Whether Ctrl-C cut it short.
-    """
-
-    machine: Machine
-    roof: Roof
-    timings: tuple[Timing, ...]
-    seconds: float
-    interrupted: bool
-
-    def write_jsonl(self, path: Path) -> None:
-        """Write one record per timing."""
-        context = {
-            "suite": "kernels",
-            "seed": SEED,
-            "machine": self.machine.as_record(),
-            "roof": asdict(self.roof),
-        }
-        write_jsonl(path, self.timings, context)
+    """A kernel disagrees with scipy, or with itself."""
 
 
 def run_kernels(
@@ -200,7 +69,7 @@ def run_kernels(
     *,
     degrees: Sequence[int] = (16,),
     widths: Sequence[int] = (1, 8),
-    seconds: float = 0.5,
+    seconds: float = SECONDS,
     stream: int = STREAM,
     advance: Callable[[str, int], Any] = lambda _name, _steps: None,
 ) -> KernelRun:
@@ -304,9 +173,9 @@ def _plans(A: sp.csr_array, case: Case, degree: int) -> _Plans:
     free = Execution(reorder=True if case.reorder else None)
     order = choose(A, free, PRODUCTS).order  # compiles; the timed choice follows
     B = A if order is None else permuted(A, order)
-    names = dict.fromkeys(fit.format for fit in fits(B) if fit.fill >= MIN_FILL[fit.format])
+    fitting = {fit.format for fit in fits(B) if fit.fill >= MIN_FILL[fit.format]}
     forced: list[Layout] = []
-    for name in names:
+    for name in sorted(fitting, key=FORMAT_NAMES.index):  # CSR first
         deep = choose(B, Execution(format=name, reorder=False), PRODUCTS)._replace(order=order)
         forced.append(deep._replace(depth=1))
         if deep.depth > 1:
@@ -330,7 +199,7 @@ def _set_up(A: sp.csr_array, free: Execution, p: Recurrence) -> tuple[float, Lay
         layout = choose(A, free, PRODUCTS)
         seconds = time.perf_counter() - begin
         backend = CpuBackend(A, layout=layout)
-        first, *later = [_seconds(lambda b=backend: b.apply(p, x)) for _ in range(4)]
+        first, *later = [_seconds(partial(backend.apply, p, x)) for _ in range(4)]
         least = min(least, seconds + max(first - statistics.median(later), 0.0))
         if seconds > 1.0:
             break
@@ -372,10 +241,10 @@ def executed(backend: CpuBackend, columns: int, degree: int) -> Executed:
 
 
 class _Job(NamedTuple):
-    """Something to be timed, and the timing that waits for its seconds."""
+    """Something to be timed, and the timings that wait for its seconds: one plan, many names."""
 
     call: Callable[[], Array]
-    timing: Timing
+    timings: list[Timing]
 
 
 def _measured(
@@ -390,7 +259,9 @@ def _measured(
         yield None
         plans = {}
         for dtype in DTYPES:
-            plans[dtype] = _plans(A.astype(dtype), case, max(degrees))
+            values = A.data.astype(dtype)
+            cast = sp.csr_array((values, A.indices, A.indptr), shape=A.shape)
+            plans[dtype] = _plans(cast, case, max(degrees))
             yield None
         for degree in degrees:
             for columns in widths:
@@ -414,43 +285,107 @@ def _group(blank: Timing, plans: Mapping[str, _Plans], seconds: float) -> Iterat
         jobs += _checked(mine, truths)
     del truths
     for job, samples in zip(jobs, interleaved([job.call for job in jobs], seconds), strict=True):
-        yield replace(job.timing, seconds=statistics.median(samples), samples=tuple(samples))
+        for timing in job.timings:
+            yield replace(timing, seconds=statistics.median(samples), samples=tuple(samples))
 
 
-def _jobs(plan: _Plans, p: Recurrence, X: Array, blank: Timing) -> dict[str, _Job]:
+def _jobs(plan: _Plans, p: Recurrence, X: Array, blank: Timing) -> list[_Job]:
     """Return scipy's chain, all plans, their products, and one vector beside a block."""
     A, degree, columns = plan.A, blank.degree, blank.columns
-    jobs: dict[str, _Job] = {}
+    scipy_jobs: dict[str, tuple[Callable[[], Array], int]] = {
+        SCIPY: (partial(scipy_chain, A, p, X), degree * columns),
+        PRODUCT + SCIPY: (lambda: np.asarray(A @ X), columns),
+    }
+    jobs = [
+        _Job(call, [replace(blank, job=name, products=products)])
+        for name, (call, products) in scipy_jobs.items()
+    ]
+    known: dict[Any, _Job] = {}
+    names: set[str] = set()
 
-    def add(name: str, call: Callable[[], Array], products: int, **known: Any) -> None:
-        jobs[name] = _Job(call, replace(blank, job=name, products=products, **known))
-
-    add(SCIPY, lambda: scipy_chain(A, p, X), degree * columns)
-    add(PRODUCT + SCIPY, lambda: A @ X, columns)
-
-    def chain(layout: Layout, name: str = "", x: Array = X, threads: int | None = None) -> None:
+    def add(
+        layout: Layout,
+        prefix: str,
+        name: str = "",
+        suffix: str = "",
+        threads: int | None = None,
+        **extra: Any,
+    ) -> None:
         backend = CpuBackend(A, execution=Execution(threads=threads), layout=layout)
-        width = 1 if x.ndim == 1 else columns
-        how = executed(backend, width, degree)
-        if (name or how.name) not in jobs:
-            call = lambda: backend.apply(p, x)  # noqa: E731
-            add(name or how.name, call, degree * width, **how._asdict())
-
-    def product(layout: Layout, suffix: str = "", threads: int | None = None) -> None:
-        backend = CpuBackend(A, execution=Execution(threads=threads), layout=layout)
-        how = executed(backend, columns, 1)
-        if PRODUCT + how.name + suffix not in jobs:
-            call = lambda: backend.matmul(X)  # noqa: E731
-            add(PRODUCT + how.name + suffix, call, columns, **how._asdict())
+        single = suffix == ONE_VECTOR
+        x = np.ascontiguousarray(X[:, 0]) if single else X
+        width, steps = (1 if single else columns), (1 if prefix == PRODUCT else degree)
+        how = executed(backend, width, steps)
+        name = prefix + (name or how.name) + suffix
+        if name in names:
+            return
+        names.add(name)
+        apply = partial(backend.apply, p, x) if prefix == CHAIN else partial(backend.matmul, x)
+        job = known.setdefault((prefix, single, how), _Job(apply, []))
+        timing = replace(blank, job=name, products=steps * width, **how._asdict(), **extra)
+        job.timings.append(timing)
 
     for layout in plan.forced:
-        chain(layout)
-        product(layout)
-    chain(plan.automatic, AUTOMATIC)
-    chain(plan.automatic, AUTOMATIC + ALONE, threads=1)
-    product(plan.forced[0], ALONE, threads=1)
+        add(layout, CHAIN)
+        add(layout, PRODUCT)
+    csr, chosen = plan.forced[0], plan.automatic
+    add(chosen, CHAIN, AUTOMATIC, setup_seconds=plan.setup_seconds, note=chosen.report.reason)
+    add(chosen, CHAIN, AUTOMATIC, ALONE, threads=1)
+    add(csr, PRODUCT, suffix=ALONE, threads=1)
     if columns > 1:
-        x = np.ascontiguousarray(X[:, 0])
-        chain(plan.forced[0], "csr" + ONE_VECTOR, x)
-        chain(plan.automatic, AUTOMATIC + ONE_VECTOR, x)
-    return jobs
+        add(csr, CHAIN, suffix=ONE_VECTOR)
+        add(chosen, CHAIN, AUTOMATIC, ONE_VECTOR)
+    return [*jobs, *known.values()]
+
+
+def _checked(jobs: Sequence[_Job], truths: Mapping[str, Array]) -> Iterator[_Job]:
+    """Run each job once, and yield it with its error; raise WrongResultError if it is large."""
+    digests: dict[str, bytes] = {}
+    for job in jobs:
+        first = job.timings[0]
+        if (first.job, first.dtype) == (SCIPY, "float64"):
+            yield _Job(job.call, [replace(first, error=0.0)])  # is the truth itself
+            continue
+        y = job.call()
+        truth = truths[PRODUCT if first.job.startswith(PRODUCT) else CHAIN]
+        if y.ndim < truth.ndim:
+            truth = truth[:, 0]
+        error = float(np.linalg.norm(y - truth) / np.linalg.norm(truth))
+        allowed = TOLERANCE[first.dtype]
+        if SCIPY not in first.job and not error <= allowed:
+            raise WrongResultError(
+                f"{first.job}, {first.dtype}, degree {first.degree}, {first.columns} columns is "
+                f"off by {error:.1e}; {allowed:.0e} is allowed."
+            )
+        for timing in job.timings:
+            if timing.job in (AUTOMATIC, AUTOMATIC + ALONE):
+                digests[timing.job] = hashlib.blake2b(y.tobytes()).digest()
+        yield _Job(job.call, [replace(timing, error=error) for timing in job.timings])
+    if len(set(digests.values())) > 1:
+        raise WrongResultError(f"{first.dtype}: one thread and all threads differ in some bit.")
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def interleaved(calls: Sequence[Callable[[], Any]], seconds: float) -> list[list[float]]:
+    """Return times of each call; they take turns for about ``seconds`` each.
+
+    Short calls are made once more, untimed, before each sample, so that they find in cache what
+    they left there.
+    """
+    samples: list[list[float]] = [[] for _ in calls]
+    begin = time.perf_counter()
+    for turn in range(1, MOST_ROUNDS + 1):
+        for call, times in zip(calls, samples, strict=True):
+            if times and times[-1] < QUICK:
+                call()
+            times.append(_seconds(call))
+        elapsed = time.perf_counter() - begin
+        least = LEAST_LONG_ROUNDS if elapsed > LONG * turn else LEAST_ROUNDS
+        if turn >= least and elapsed >= seconds * len(calls):
+            break
+    return samples

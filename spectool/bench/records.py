@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 TIE = 1.10
 """Times within this factor of the fastest are a tie."""
@@ -88,18 +88,23 @@ class Row:
         """Return the fields as a JSON-ready dict; numbers that are not finite become None."""
         record = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         record["outcome"] = self.outcome.name
-        return {name: _finite(value) for name, value in record.items()}
+        return {name: finite(value) for name, value in record.items()}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return the value with numbers that JSON lacks as None, and tuples as lists."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value
 
 
-def write_jsonl(path: Path, rows: Iterable[Row], context: Mapping[str, Any]) -> None:
+class _Recorded(Protocol):
+    def as_record(self) -> dict[str, Any]: ...
+
+
+def write_jsonl(path: Path, rows: Iterable[_Recorded], context: Mapping[str, Any]) -> None:
     """Write one JSON object per row; each repeats the context (machine, seed, suite)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:

@@ -90,7 +90,10 @@ def available_suites() -> tuple[str, ...]:
 def load_suite(name: str, *, only: str = "*") -> Suite:
     """Read a suite and keep the matrices whose name matches ``only`` (a shell pattern)."""
     if name not in available_suites():
-        raise InputError(f"suite must be one of {', '.join(available_suites())}; got {name!r}.")
+        raise InputError(
+            f"suite must be one of {', '.join(available_suites())} (or kernels, which has its own "
+            f"engine); got {name!r}."
+        )
     text = (resources.files("spectool.bench") / "suites" / f"{name}.toml").read_text("utf-8")
     table = tomllib.loads(text)
     sources = [*_from_collection(table.get("collection")), *map(_made, table.get("gallery", []))]

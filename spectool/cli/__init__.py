@@ -1,4 +1,4 @@
-"""The command line: ``spectool demo``, ``bench``, ``spectrum``, ``precondition``.
+"""The command line: ``spectool demo``, ``bench``, ``spectrum``, ``kernels`` and others.
 
 Commands import what they need when they run: ``--help`` is quick, and BLAS can be pinned to one
 thread before numpy is loaded.
@@ -17,6 +17,7 @@ from rich.console import Console
 from spectool.errors import SpectoolError
 
 if TYPE_CHECKING:
+    from spectool.bench.kernel_records import KernelRun
     from spectool.bench.run import Run
     from spectool.bench.suites import Suite
     from spectool.spectrum import Spectrum
@@ -84,18 +85,45 @@ def demo(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="solve, funm, demo or quick.")],
+    suite: Annotated[str, typer.Argument(help="solve, funm, demo, quick or kernels.")],
     output: Annotated[Path | None, typer.Option(help="JSON Lines file of all results.")] = None,
     only: Annotated[str, typer.Option(help="Shell pattern of matrix names.")] = "*",
-    limit: Annotated[float | None, typer.Option(min=0.0, help="Seconds per attempt.")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds per attempt; not for kernels.")
+    ] = None,
     seed: Seed = None,
     threads: Threads = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="kernels: the roofline as .svg, .png or .pdf.")
+    ] = None,
+    degree: Annotated[
+        list[int] | None, typer.Option(min=1, help="kernels: of the polynomial; repeatable.")
+    ] = None,
+    columns: Annotated[
+        list[int] | None, typer.Option(min=1, help="kernels: of the block; repeatable.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.0, help="kernels: of samples per job.")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="kernels: a 5 x 5 grid only.")] = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Run a benchmark suite; print a table and whether promises are kept."""
     import dataclasses
 
     _prepare(threads)
+    from spectool.errors import InputError
+
+    with _complaints():
+        if suite == "kernels":
+            if limit is not None or seed is not None:
+                raise InputError("bench kernels takes no --limit and no --seed.")
+            _bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress)
+            return
+        if plot is not None or degree or columns or seconds is not None or tiny:
+            raise InputError(
+                "--plot, --degree, --columns, --seconds and --tiny belong to bench kernels."
+            )
     from spectool.bench.suites import load_suite
     from spectool.bench.tables import solve_speed, solve_verdict, summary
 
@@ -112,6 +140,78 @@ def bench(
         for line in filter(None, [*solve_verdict(run.rows), solve_speed(run.rows)]):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     _leave(run)
+
+
+def _bench_kernels(
+    output: Path | None,
+    plot: Path | None,
+    only: str,
+    degrees: list[int] | None,
+    widths: list[int] | None,
+    seconds: float | None,
+    tiny: bool,
+    no_progress: bool,
+) -> None:
+    from spectool.bench.kernel_bars import bars
+    from spectool.bench.kernel_cases import kernel_cases
+    from spectool.bench.kernel_tables import as_tables, draw_roofline
+    from spectool.bench.kernels import SECONDS, STREAM, n_steps, run_kernels
+    from spectool.progress import steps_bar
+
+    cases = kernel_cases(tiny=tiny, only=only)
+    degrees, widths = degrees or [16], widths or [1, 8]
+    with steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("measuring memory", total=n_steps(cases, degrees, widths))
+        run = run_kernels(
+            cases,
+            degrees=degrees,
+            widths=widths,
+            seconds=seconds if seconds is not None else 0.0 if tiny else SECONDS,
+            stream=1_000 if tiny else STREAM,
+            advance=lambda name, n: bar.update(step, advance=n, description=name),
+        )
+    console = Console()
+    Console(width=max(console.width, 110)).print(as_tables(run))
+    for line in bars(run):
+        console.print(str(line), highlight=False, soft_wrap=True)
+    if output is not None:
+        run.write_jsonl(output)
+        console.print(f"results: {output}", highlight=False, soft_wrap=True)
+    if plot is not None:
+        draw_roofline(run, plot)
+        console.print(f"roofline: {plot}", highlight=False, soft_wrap=True)
+    _leave(run)
+
+
+@app.command()
+def kernels(
+    matrix: Matrix,
+    products: Annotated[
+        float, typer.Option(min=0.0, help="Products with one vector that are to follow.")
+    ] = 1_000.0,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    threads: Threads = None,
+) -> None:
+    """Choose how products with a matrix are executed, and print why."""
+    _prepare(threads)
+    from spectool.cli.plans import execution_lines
+
+    with _complaints():
+        for line in execution_lines(matrix, _load(matrix), products, dtype):
+            typer.echo(line)
+
+
+@app.command()
+def warmup(threads: Threads = None, no_progress: NoProgress = False) -> None:
+    """Compile the usual kernels into numba's cache, so that later processes start fast."""
+    _prepare(threads)
+    from spectool.cli.compiling import compile_usual, n_steps
+    from spectool.progress import steps_bar
+
+    with _complaints(), steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("compiling", total=n_steps())
+        report = compile_usual(lambda name: bar.update(step, advance=1, description=name))
+    typer.echo(report)
 
 
 @app.command()
@@ -185,7 +285,7 @@ def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
     return run
 
 
-def _leave(run: Run) -> None:
+def _leave(run: Run | KernelRun) -> None:
     if run.interrupted:
         typer.echo("interrupted: these are the results so far", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -30,7 +30,7 @@ _log = logging.getLogger("spectool")
 SPINS_BEFORE_YIELD = 4_000
 # Slots of the shared counters, one cache line apart.
 PHASE, ABANDONED = 0, 8
-SHARED_FROM = 100_000
+SHARED_FROM = 1_000_000
 """Entries from which a single pass is shared by threads."""
 
 

@@ -49,13 +49,17 @@ def test_bits_do_not_depend_on_threads(dtype, order, rng):
     A, X, p = uneven(dtype), values(rng, (LARGE, 5), dtype), recurrence(6)
     one = CpuBackend(A, execution=Execution(threads=1)).apply(p, X, order=order)
     for _ in range(3):
-        assert np.array_equal(CpuBackend(A, execution=Execution(threads=2)).apply(p, X, order=order), one)
+        assert np.array_equal(
+            CpuBackend(A, execution=Execution(threads=2)).apply(p, X, order=order), one
+        )
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_entry_at_all(order, rng):
     p, X = recurrence(3), rng.standard_normal((LARGE, 3))
-    found = CpuBackend(empty(LARGE, np.float64), execution=Execution(threads=2)).apply(p, X, order=order)
+    found = CpuBackend(empty(LARGE, np.float64), execution=Execution(threads=2)).apply(
+        p, X, order=order
+    )
     tol = 100 * np.finfo(float).eps * np.abs(X).max()
     np.testing.assert_allclose(found, p(0.0) * X, rtol=0, atol=tol)
 

@@ -52,7 +52,9 @@ def test_empty_rows_and_a_dense_row(threads, dtype, order, rng):
 @pytest.mark.parametrize("n", [*SIZES, LARGE])
 def test_no_entry_at_all(n, order, rng):
     p, x = recurrence(5), rng.standard_normal(n)
-    found = CpuBackend(empty(n, np.float64), execution=Execution(threads=2)).apply(p, x, order=order)
+    found = CpuBackend(empty(n, np.float64), execution=Execution(threads=2)).apply(
+        p, x, order=order
+    )
     assert_close(found, p(0.0) * x, np.float64)
 
 
@@ -82,7 +84,9 @@ def test_bits_do_not_depend_on_threads(dtype, order, rng):
     A, x, p = uneven(dtype), values(rng, LARGE, dtype), recurrence(9)
     one = CpuBackend(A, execution=Execution(threads=1)).apply(p, x, order=order)
     for _ in range(5):
-        assert np.array_equal(CpuBackend(A, execution=Execution(threads=2)).apply(p, x, order=order), one)
+        assert np.array_equal(
+            CpuBackend(A, execution=Execution(threads=2)).apply(p, x, order=order), one
+        )
 
 
 @pytest.mark.parametrize("order", ORDERS)

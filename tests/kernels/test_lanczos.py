@@ -44,7 +44,12 @@ def test_equals_reference(kind, n, dtype, rng):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_factorization_on_uneven_rows(threads, reorthogonalize, dtype, rng):
     A, start = uneven(dtype), values(rng, LARGE, dtype)
-    alpha, beta, V = run(CpuBackend(A, execution=Execution(threads=threads)), start, 6, reorthogonalize=reorthogonalize)
+    alpha, beta, V = run(
+        CpuBackend(A, execution=Execution(threads=threads)),
+        start,
+        6,
+        reorthogonalize=reorthogonalize,
+    )
     T = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
     defect = A @ V[:, :6] - V[:, :6] @ T
     defect[:, -1] -= beta[-1] * V[:, 6]
@@ -74,9 +79,13 @@ def test_nan_is_told():
 @pytest.mark.parametrize("reorthogonalize", [True, False])
 def test_bits_do_not_depend_on_threads(reorthogonalize, dtype, rng):
     A, start = uneven(dtype), values(rng, LARGE, dtype)
-    one = run(CpuBackend(A, execution=Execution(threads=1)), start, 8, reorthogonalize=reorthogonalize)
+    one = run(
+        CpuBackend(A, execution=Execution(threads=1)), start, 8, reorthogonalize=reorthogonalize
+    )
     for _ in range(5):
-        two = run(CpuBackend(A, execution=Execution(threads=2)), start, 8, reorthogonalize=reorthogonalize)
+        two = run(
+            CpuBackend(A, execution=Execution(threads=2)), start, 8, reorthogonalize=reorthogonalize
+        )
         assert all(np.array_equal(x, y) for x, y in zip(one, two, strict=True))
 
 
