@@ -12,8 +12,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # NaN and inf must propagate (they are how a kernel reports trouble), so no "nnan", no "ninf". No
-# "reassoc" either, but for plain sums: free to reorder, LLVM vectorizes across a row's entries with
-# emulated gathers, which is slower on short rows (measured).
+# "reassoc" either: free to reorder, LLVM vectorizes across a row's entries with emulated gathers,
+# which is slower on short rows (measured), and sums get other bits in every copy of a kernel.
 FASTMATH: Final = {"arcp", "contract", "nsz"}
 # No reference counts ("_nrt"): kernels allocate nothing, and counting, atomically, every array that
 # one passes to another made strips of a few hundred rows a fifth slower (measured).
@@ -36,14 +36,4 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a piece of other kernels into its callers; a call per row would double the cost."""
     compiled: Any = numba.njit(cache=True, forceinline=True, **OPTIONS)
-    return cast("Callable[P, R]", compiled(function))
-
-
-def reduction(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a sum into its callers, free to add in the order that fills vector registers.
-
-    The order is fixed when it is compiled: the same machine always gets the same bits.
-    """
-    options = {**OPTIONS, "fastmath": FASTMATH | {"reassoc"}}
-    compiled: Any = numba.njit(cache=True, forceinline=True, **options)
     return cast("Callable[P, R]", compiled(function))

@@ -1,4 +1,4 @@
-"""Sums over vectors."""
+"""Sums over vectors, in an order that is written out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,32 @@ import numpy as np
 from numpy import uintp
 
 from spectool._types import Array
-from spectool.kernels.compilation import kernel, reduction
+from spectool.kernels.compilation import inlined, kernel
 
 
-@reduction
+@inlined
 def dot(x: Array, y: Array, first: int, last: int) -> Any:
-    """Return ``sum conj(x[i]) y[i]`` over first <= i < last."""
-    total = x.dtype.type(0)
-    for i in range(uintp(first), uintp(last)):
-        total += np.conj(x[i]) * y[i]
-    return total
+    """Return ``sum conj(x[i]) y[i]`` over first <= i < last, in eight interleaved sums.
+
+    The order is written out: left to the compiler it would differ between copies of this function.
+    """
+    i, end = uintp(first), uintp(last)
+    zero = x.dtype.type(0)
+    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
+    while i + uintp(8) <= end:
+        s0 += np.conj(x[i]) * y[i]
+        s1 += np.conj(x[i + uintp(1)]) * y[i + uintp(1)]
+        s2 += np.conj(x[i + uintp(2)]) * y[i + uintp(2)]
+        s3 += np.conj(x[i + uintp(3)]) * y[i + uintp(3)]
+        s4 += np.conj(x[i + uintp(4)]) * y[i + uintp(4)]
+        s5 += np.conj(x[i + uintp(5)]) * y[i + uintp(5)]
+        s6 += np.conj(x[i + uintp(6)]) * y[i + uintp(6)]
+        s7 += np.conj(x[i + uintp(7)]) * y[i + uintp(7)]
+        i += uintp(8)
+    while i < end:
+        s0 += np.conj(x[i]) * y[i]
+        i += uintp(1)
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
 @kernel
