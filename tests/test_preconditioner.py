@@ -493,3 +493,16 @@ def test_same_rng_same_choice(fixed_costs):
     assert one.report.chosen == two.report.chosen
     x = np.linspace(-1, 1, A.shape[0])
     assert np.array_equal(one @ x, two @ x)
+
+
+@pytest.mark.parametrize("execution", ["sell", {"format": "sell"}, 3])
+def test_execution_must_be_an_execution(execution):
+    with pytest.raises(InputError, match="execution"):
+        st.preconditioner(st.gallery.poisson((5, 5)), execution=execution)
+
+
+def test_an_execution_cannot_be_forced_on_products_alone():
+    A = sla.aslinearoperator(st.gallery.poisson((12, 12)))
+    forced = st.Execution(format="sell")
+    with pytest.raises(InputError, match="stored entries"):
+        st.preconditioner(A, method="chebyshev", degree=4, execution=forced, rng=SEED)

@@ -95,7 +95,8 @@ class CpuBackend:
     def prepared(self, products: float, execution: Execution | None = None) -> Self:
         """Return the backend laid out for about ``products`` more products.
 
-        Costs a few products, 15 at most unless rows are renumbered; nothing if too few are asked.
+        Costs 9 products in the median and up to some 30 (`spectool bench kernels`), hundreds if
+        rows are renumbered; nothing if too few are asked and nothing is forced.
         """
         if execution is None and self._layout.report.seconds > 0:
             return self  # laid out already

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
@@ -39,14 +39,17 @@ BLOCK_STRIP = 120
 DEEPEST = 16
 """Most steps per pass: deeper fronts gained nothing (measured)."""
 MIN_FILL = {"csr": 1.0, "sell": 0.75, "bsr": 0.5, "dia": 0.6}
+"""Entries per stored value from which a format is considered."""
 SLICE = 60_000
 """Entries of a timed slice: they fit into one core's cache."""
 GAIN = 1.1
 """Least predicted gain for which steps are blocked."""
 REPAID = 60
-"""Products that repay a conversion; one costs up to 15."""
+"""Products that repay tests and conversion, which cost 9 in the median, up to some 30."""
 REORDERED = 1_500
 """Products that repay reverse Cuthill-McKee, which costs 100 to 400."""
+ENTRY_SECONDS = 5e-10
+"""Roughly what a product costs per entry."""
 WORTH_SECONDS = 0.05
 """Seconds of products below which no layout is sought: it would save less than it costs."""
 
@@ -156,10 +159,9 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
     begin = time.perf_counter()
     nnz, n = max(A.nnz, 1), A.shape[0]
     base = plain(A, execution.threads)
-    if execution.is_free and (products < REPAID or products * nnz * 5e-10 < WORTH_SECONDS):
-        return base._replace(
-            report=_noted(base.report, f"{products:.0f} products would not repay a conversion")
-        )
+    if execution.is_free and (products < REPAID or products * nnz * ENTRY_SECONDS < WORTH_SECONDS):
+        reason = f"{products:.0f} products would not repay a conversion"
+        return base._replace(report=replace(base.report, reason=reason))
     order, B, reason = _ordered(A, execution, products)
     candidates: dict[str, float] = {}
     if execution.format == "auto":
@@ -169,11 +171,8 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
     matrix = convert(B, fit)
     strips = strips_of(B.indptr, B.indices, strip_rows(n, 1, STRIP))
     depth, why_depth = _depth(B, matrix, strips, execution)
-    name = {"bsr": f"bsr {fit.size}x{fit.size}", "dia": f"dia {fit.size}"}.get(
-        fit.format, fit.format
-    )
     report = ExecutionReport(
-        name,
+        fit.label,
         A.dtype.name,
         depth,
         base.report.threads,
@@ -184,19 +183,6 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         tuple(sorted(candidates.items(), key=lambda item: item[1])),
     )
     return Layout(matrix, csr_matrix(B), depth, order, report)
-
-
-def _noted(report: ExecutionReport, reason: str) -> ExecutionReport:
-    return ExecutionReport(
-        report.format,
-        report.dtype,
-        report.depth,
-        report.threads,
-        report.reordered,
-        report.n_bytes,
-        report.seconds,
-        reason,
-    )
 
 
 def _ordered(
@@ -232,7 +218,7 @@ def _window(A: sp.csr_array, depth: int) -> float:
 
 
 def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
-    """Return the fit whose product of a slice takes least, memory counted, and why."""
+    """Return the fit whose product of a slice takes least, in cache and on one thread, and why."""
     usable: list[Fit] = []
     for fit in fits(A):
         if fit.fill >= MIN_FILL[fit.format]:
@@ -262,14 +248,10 @@ def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
     sliced = {fit: convert(part, fit) for fit in usable}
     seconds = time_slices({fit: (matrix, 0, last - middle) for fit, matrix in sliced.items()}, v)
     for fit in usable:
-        candidates[_label(fit)] = seconds[fit] / max(part.nnz, 1)
+        candidates[fit.label] = seconds[fit] / max(part.nnz, 1)
     best = min(usable, key=lambda fit: seconds[fit])
     told = ", ".join(f"{name} {1e9 * rate:.2f}" for name, rate in candidates.items())
     return best, f"a slice takes {told} ns per entry"
-
-
-def _label(fit: Fit) -> str:
-    return f"bsr {fit.size}x{fit.size}" if fit.format == "bsr" else fit.format
 
 
 def time_slices(jobs: dict[Any, tuple[Matrix, int, int]], v: Array) -> dict[Any, float]:

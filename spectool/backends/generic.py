@@ -9,10 +9,11 @@ from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, FloatArray
 from spectool.backends import RowFacts
+from spectool.backends.execution import Execution
+from spectool.errors import InputError
 from spectool.results import ExecutionReport
 
 if TYPE_CHECKING:
-    from spectool.backends.execution import Execution
     from spectool.polynomials.recurrence import Recurrence
 
 
@@ -42,7 +43,12 @@ class GenericBackend:
         return n * n if isinstance(self.A, np.ndarray) else 8 * n
 
     def prepared(self, products: float, execution: Execution | None = None) -> Self:  # noqa: ARG002
-        """Return self: there is nothing to lay out."""
+        """Return self: there is nothing to lay out. Raises InputError if something is forced."""
+        if execution is not None and execution != Execution():
+            raise InputError(
+                f"execution={execution} needs stored entries, and A is known by its products or "
+                "dense; pass a sparse array, or leave execution out."
+            )
         return self
 
     @property

@@ -38,6 +38,12 @@ class Fit(NamedTuple):
     size: int = 1
     offsets: tuple[int, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The format with its size, as reports show it."""
+        sizes = {"bsr": f" {self.size}x{self.size}", "dia": f" {self.size}"}
+        return self.format + sizes.get(self.format, "")
+
 
 def fits(A: sp.csr_array, names: Sequence[FormatName] = FORMAT_NAMES) -> Iterator[Fit]:
     """Yield the formats that can hold A with their fill, diagonals first; blocks are sampled."""

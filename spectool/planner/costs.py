@@ -25,12 +25,11 @@ import scipy.sparse as sp
 from spectool._types import FloatArray
 from spectool.backends.cpu import SERIAL_BELOW, CpuBackend
 from spectool.backends.execution import Execution
+from spectool.kernels.schedule import ROW_WORK
 from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
 
 _log = logging.getLogger("spectool")
-ROW_WORK = 4
-"""Entries that one row costs beside its own."""
 SMALL, CACHED, MEMORY = 400, 120_000, 600_000
 """Rows of the calibration matrices, seven entries each: one thread's cache, all caches, beyond."""
 DEGREE = 8
@@ -133,10 +132,8 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
         step_small, step_large = costs.alone * work, rates.step * work
         report = (laid_out or A).backend.report
         name = report.format.split()[0]
-        if name in (
-            "sell",
-            "dia",
-        ):  # bsr is taken where it beats csr, by as much as blocks are full
+        # A bsr layout is priced as csr: its gain depends on how full the blocks are.
+        if name in ("sell", "dia"):
             steps = format_rates(name)
             step_small = min(step_small, steps.alone * work)
             step_large = (steps.memory if big and report.depth == 1 else steps.cached) * work

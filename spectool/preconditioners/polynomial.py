@@ -142,7 +142,7 @@ def preconditioner(
     (0, True)
     """
     begin = time.perf_counter()
-    _check_options(method, scaling, precision, spectrum)
+    _check_options(method, scaling, precision, spectrum, execution)
     if degree is not None:
         degree = checked_degree(degree)
     operator = as_operator(A, assume_a=assume_a)
@@ -247,7 +247,9 @@ def _inner(
     return _Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
 
 
-def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> None:
+def _check_options(
+    method: Any, scaling: Any, precision: Any, spectrum: Any, execution: Any
+) -> None:
     if method not in _METHODS:
         raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
     if scaling not in ("auto", "symmetric", None):
@@ -256,6 +258,11 @@ def _check_options(method: Any, scaling: Any, precision: Any, spectrum: Any) -> 
         raise InputError(f"precision must be 'auto', 'float64' or 'float32'; got {precision!r}.")
     if spectrum is not None and not isinstance(spectrum, Spectrum):
         raise InputError(f"spectrum must be a Spectrum; got {type(spectrum).__name__}.")
+    if execution is not None and not isinstance(execution, Execution):
+        raise InputError(
+            f"execution must be an Execution or None; got {execution!r}. "
+            "Write spectool.Execution(format='sell'), for example."
+        )
 
 
 def _inner_dtype(precision: str, dtype: np.dtype[Any]) -> Any:
