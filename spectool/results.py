@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
-from spectool._types import Array
+import numpy as np
+
+from spectool._types import Array, FloatArray
 from spectool.errors import NotConvergedError
 
 
@@ -18,6 +21,8 @@ class Status(enum.Enum):
     STAGNATED = "rtol is below what rounding lets this dtype and spectrum attain; loosen rtol"
     STOPPED = "the callback asked to stop"
     INTERRUPTED = "interrupted by Ctrl-C; this is the best result so far"
+    TIMED_OUT = "max_time was reached; this is the best result so far"
+    BROKE_DOWN = "the recurrence broke down; A or M is not what the solver assumes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +73,82 @@ class FunctionSolution:
         return (
             f"{self.method}: {self.status.value}; error estimate {self.error_estimate:.1e}, "
             f"{self.n_matvecs} matvecs, {self.n_reductions} reductions, {self.elapsed:.3g} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearSolution:
+    """Approximate solution of ``A x = b``; unpacks as ``x, info`` like scipy's.
+
+    Attributes
+    ----------
+    x : ndarray, shape of b
+        The approximation with the smallest residual seen.
+    status : Status
+        Why the computation stopped.
+    residual_norm : float
+        ``||b - A x||``, recomputed from x at the end; the largest over columns.
+    target : float
+        What it had to reach: ``max(rtol ||b||, atol)`` of that column.
+    history : ndarray, shape (n_iterations + 1,)
+        Residual norms as the recurrence sees them, relative to the target's ``||b||``; for several
+        columns the largest.
+    n_iterations : int
+        Applications of M, or products with A where M is the identity.
+    n_matvecs : int
+        Products with A, one per column: recurrence, recomputed residuals, and those inside M.
+    n_reductions : int
+        Global inner products and norms, what a parallel machine waits for.
+    elapsed : float
+        Wall-clock seconds.
+    method : str
+        What was executed.
+    ritz_values : ndarray, shape (m,)
+        Ascending Ritz values of ``M A`` that the solve found on its way; empty if none.
+    report : str
+        What happened on the way: residuals replaced, precision promoted, vectors recycled.
+    """
+
+    x: Array = field(repr=False)
+    status: Status
+    residual_norm: float
+    target: float
+    history: FloatArray = field(repr=False)
+    n_iterations: int
+    n_matvecs: int
+    n_reductions: int
+    elapsed: float
+    method: str
+    ritz_values: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
+    report: str = field(default="", repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance was met."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def info(self) -> int:
+        """The code of scipy: 0 converged, n_iterations (at least 1) if not, -1 after a breakdown."""
+        if self.converged:
+            return 0
+        return -1 if self.status is Status.BROKE_DOWN else max(self.n_iterations, 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.x
+        yield self.info
+
+    def check(self) -> Self:
+        """Return self, or raise ``NotConvergedError``."""
+        if not self.converged:
+            raise NotConvergedError(self)
+        return self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method}: {self.status.value}; residual {self.residual_norm:.1e} (target "
+            f"{self.target:.1e}), {self.n_iterations} iterations, {self.n_matvecs} matvecs, "
+            f"{self.n_reductions} reductions, {self.elapsed:.3g} s"
         )
 
 

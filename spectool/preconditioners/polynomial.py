@@ -16,10 +16,11 @@ import numpy as np
 from spectool._types import FloatArray, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.operators import Operator, PolynomialOperator, as_operator, jacobi_scale
+from spectool.operators import Operator, as_operator, jacobi_scale
 from spectool.planner import operator_costs
 from spectool.polynomials import Recurrence
 from spectool.polynomials.chebyshev import checked_degree
+from spectool.preconditioners.operator import Preconditioner
 from spectool.preconditioners.selection import WORTHWHILE, is_easy, iterations_bound, select
 from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
@@ -28,44 +29,6 @@ Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4"]
 MOST_EXPECTED = 2_000
 """Products that a solve is expected to need where the probe cannot tell."""
 _METHODS = ("auto", "none", "jacobi", "chebyshev", "chebyshev4")
-
-
-class Preconditioner(PolynomialOperator):
-    """M ~ inv(A) as a scipy ``LinearOperator``; positive definite.
-
-    Attributes
-    ----------
-    recurrence : Recurrence
-        The polynomial, in the scaled operator; degree 0 is Jacobi.
-    report : PreconditionerReport
-        What was chosen, why, and what it cost.
-    spectrum : Spectrum or None
-        The probe of the scaled operator; pass it on as ``spectrum=``.
-    scale : ndarray or None
-        ``diag(D)^-1/2``: M = S p(S A S) S.
-    n_matvecs : int
-        Products with A so far: set-up and applications.
-    """
-
-    report: PreconditionerReport
-    spectrum: Spectrum | None
-
-    def __init__(
-        self,
-        operator: Operator,
-        recurrence: Recurrence,
-        report: PreconditionerReport,
-        spectrum: Spectrum | None,
-        *,
-        scale: FloatArray | None,
-        dtype: Any,
-    ) -> None:
-        super().__init__(operator, recurrence, scale=scale, dtype=dtype)
-        self.report = report
-        self.spectrum = spectrum
-
-    def __repr__(self) -> str:
-        return f"<Preconditioner {self.shape}: {self.report.chosen}>"
 
 
 def preconditioner(

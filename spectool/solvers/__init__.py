@@ -1,0 +1,1 @@
+"""Krylov solvers over the fused kernels, with scipy's signatures."""
