@@ -129,7 +129,7 @@ class LinearSolution:
 
     @property
     def info(self) -> int:
-        """The code of scipy: 0 converged, n_iterations (at least 1) if not, -1 after a breakdown."""
+        """Code as in scipy: 0 converged, n_iterations (1 or more) if not, -1 after a breakdown."""
         if self.converged:
             return 0
         return -1 if self.status is Status.BROKE_DOWN else max(self.n_iterations, 1)
