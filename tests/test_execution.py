@@ -25,7 +25,7 @@ from spectool.backends.layout import convert, fits, n_bytes, permuted
 from spectool.errors import InputError
 from spectool.kernels import bsr, dia
 from spectool.kernels.team import available_threads
-from spectool.polynomials import Recurrence
+from spectool.polynomials import Recurrence, chebyshev_inverse
 
 ORDERS = ["clenshaw", "forward"]
 MANY = 1e6
@@ -641,3 +641,27 @@ def test_kernels_from_the_cache_have_the_bits_of_those_just_compiled(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         runs.append(json.loads(done.stdout))
     assert runs[0] == runs[1]
+
+
+def test_blocks_choose_their_own_steps_per_pass(monkeypatch, rng):
+    """One vector may run unblocked where eight run blocked; bits agree with the unblocked ones."""
+    monkeypatch.setattr("spectool.backends.execution.cache_bytes", lambda: 500_000)
+    monkeypatch.setattr("spectool.backends.execution._streamed", lambda *_: 1e3)
+    A = gallery.poisson((600, 40))
+    laid_out = CpuBackend(A).prepared(1e4, Execution(format="csr", reorder=False))
+    assert laid_out.report.depth > 1
+    forced = CpuBackend(A).prepared(1e4, Execution(format="csr", depth=1))
+    p = chebyshev_inverse((0.05, 8.0), 12)
+    X = rng.standard_normal((24_000, 3))
+    assert np.array_equal(laid_out.apply(p, X), forced.apply(p, X))
+    assert laid_out._depths[3] != forced._depths[3] == 1
+
+
+def test_graphs_without_a_narrow_order_are_left_alone(monkeypatch):
+    monkeypatch.setattr("spectool.backends.execution.cache_bytes", lambda: 30_000)
+    rng = np.random.default_rng(564738291)
+    half = sparse.random_array((2_000, 2_000), density=0.005, rng=rng, format="csr")
+    A = sparse.csr_array(half + half.T + 20 * sparse.eye_array(2_000))
+    report = CpuBackend(A).prepared(1e6).report
+    assert not report.reordered
+    assert "no order of rows would narrow its fronts" in report.reason

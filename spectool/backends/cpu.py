@@ -16,11 +16,12 @@ from spectool.backends.execution import (
     Execution,
     Layout,
     choose,
-    fitting_depth,
     plain,
+    steps_per_pass,
 )
 from spectool.backends.layout import scaled_data
 from spectool.kernels import iteration, lanczos, structure, sweeps
+from spectool.kernels.block import multiply
 from spectool.kernels.formats import LANES, Matrix
 from spectool.kernels.schedule import (
     CHUNK,
@@ -108,11 +109,16 @@ class CpuBackend:
         if self.dtype.kind != "c" and X.dtype.kind == "c":
             return self._by_parts(X, self.matmul)
         columns, x = self._columns(X), self._enter(X)
+        work = (columns or 1) * self.nnz
+        if self._parts(work) == 1:  # straight into the answer: no strips, no scratch
+            padded = np.empty(x.size + LANES, dtype=x.dtype)
+            if x.size:
+                multiply(self._matrix(columns), columns, 0, self.shape[0], x, padded)
+            return self._leave(padded[: x.size], X)
         out = np.empty_like(x)
-        if x.size:
-            together, alone = self._plan(columns, 1, (columns or 1) * self.nnz)
-            rows = self._scratch(together, columns)
-            run(sweeps.product, (self._matrix(columns), columns, x, out, rows), together, alone)
+        together, alone = self._plan(columns, 1, work)
+        rows = self._scratch(together, columns)
+        run(sweeps.product, (self._matrix(columns), columns, x, out, rows), together, alone)
         return self._leave(out, X)
 
     def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
@@ -163,12 +169,17 @@ class CpuBackend:
         """Return X flat, in A's dtype and in the order of the layout."""
         if self._layout.order is not None:
             X = X[self._layout.order]
+        if X.ndim == 1 and X.dtype == self.dtype and X.flags.carray:
+            return X
         # Kernels are compiled for writable arrays only, though they leave x alone.
         copy = None if X.flags.writeable else True
         return np.array(X, dtype=self.dtype, order="C", copy=copy).ravel()
 
     def _leave(self, y: Array, X: Array) -> Array:
-        y = y.reshape(X.shape).astype(np.result_type(self.dtype, X.dtype), copy=False)
+        if y.dtype != X.dtype:
+            y = y.astype(np.result_type(self.dtype, X.dtype), copy=False)
+        if X.ndim > 1:
+            y = y.reshape(X.shape)
         if self._layout.order is None:
             return y
         restored = np.empty_like(y)
@@ -193,16 +204,15 @@ class CpuBackend:
         return self._plans[key]
 
     def _depth(self, columns: int, strip: int) -> int:
-        """Return the steps per pass: vectors take more of the cache the more columns they have."""
-        depth = self._depths.get(columns)
-        if depth is None:
-            depth = self._layout.depth
-            if depth > 1 and self.execution.depth is None:
-                per_row = 3.0 * self.dtype.itemsize * columns
-                strips = self._cut(strip)
-                depth = min(depth, fitting_depth(strips, self._layout.rows, self.nnz, per_row))
+        """Return the steps per pass; blocks run over other rows, and decide on their own."""
+        if columns not in self._depths:
+            laid_out, forced = self._layout.report.seconds > 0, self.execution.depth
+            depth = forced or 1
+            if laid_out and forced is None:
+                rows = self._layout.rows
+                depth, _ = steps_per_pass(rows, self._cut(strip), self.nnz, columns)
             self._depths[columns] = depth
-        return depth
+        return self._depths[columns]
 
     def _cut(self, strip: int) -> Strips:
         if strip not in self._strips:
@@ -257,6 +267,38 @@ class CpuBackend:
         """Do ``p <- z + beta p``."""
         together, alone = self._chunks(2 * self.shape[0])
         run(iteration.direction, (p, z, self.dtype.type(beta)), together, alone)
+
+    def inner(self, x: Array, y: Array) -> Any:
+        """Return ``x* y``. One reduction."""
+        together, alone = self._chunks(2 * self.shape[0])
+        partials, out = self._partials()
+        run(iteration.inner, (x, y, partials, out), together, alone)
+        return out[0]
+
+    def combine(self, y: Array, c: Any, u: Array, a: Any, v: Array, b: Any) -> float:
+        """Do ``y <- c y + a u + b v``; return ``y* y``. One reduction."""
+        together, alone = self._chunks(4 * self.shape[0])
+        partials, out = self._partials()
+        number = self.dtype.type
+        run(
+            iteration.combine,
+            (y, number(c), u, number(a), v, number(b), partials, out),
+            together,
+            alone,
+        )
+        return float(out[0].real)
+
+    def project_out(self, V: Array, w: Array) -> tuple[Array, float]:
+        """Do ``w <- w - V^T h`` with h = ``conj(V) w``; return h and ``w* w``. Two reductions."""
+        together, alone = self._chunks(4 * V.size)
+        partials, out = self._partials()
+        k = len(V)
+        projections = np.empty((k, partials.size), dtype=self.dtype)
+        scratch = np.empty((together.parts, k + _LINE), dtype=self.dtype)
+        h = np.empty(k, dtype=self.dtype)
+        arguments = (V, w, projections, partials, scratch, h, out)
+        run(iteration.project_out, arguments, together, alone)
+        return h, float(out[0].real)
 
     def _partials(self) -> tuple[Array, Array]:
         n_chunks = -(-self.shape[0] // CHUNK)

@@ -26,6 +26,7 @@ from spectool.backends.layout import (
     permuted,
 )
 from spectool.errors import InputError
+from spectool.kernels import structure
 from spectool.kernels.block import multiply
 from spectool.kernels.formats import GRANULE, LANES, Csr, LongCsr, Matrix
 from spectool.kernels.schedule import Strips, strip_rows, strips_of, window
@@ -170,7 +171,9 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         fit, why = forced(B, execution.format), "format as asked"
     matrix = convert(B, fit)
     strips = strips_of(B.indptr, B.indices, strip_rows(n, 1, STRIP))
-    depth, why_depth = _depth(B, matrix, strips, execution)
+    depth, why_depth = execution.depth, "depth as asked"
+    if depth is None:
+        depth, why_depth = steps_per_pass(matrix, strips, B.nnz, None)
     report = ExecutionReport(
         fit.label,
         A.dtype.name,
@@ -198,6 +201,8 @@ def _ordered(
         width = _window(A, 2)
         if width < min(0.5 * _bytes(A), 2 * cache_bytes()):
             return None, A, ""
+        if _level_bytes(A) > 0.5 * width:
+            return None, A, "no order of rows would narrow its fronts"
     from scipy.sparse.csgraph import reverse_cuthill_mckee  # 0.05 s that few need
 
     pattern = sp.csr_array((np.ones(A.nnz, dtype=np.int8), A.indices, A.indptr), shape=A.shape)
@@ -210,6 +215,24 @@ def _ordered(
 
 def _bytes(A: sp.csr_array) -> float:
     return float(n_bytes(csr_matrix(A)))
+
+
+def _level_bytes(A: sp.csr_array) -> float:
+    """Return the bytes of two neighboring levels from an end of the graph, 90th percentile.
+
+    Cuthill-McKee numbers level by level, so that two fronts lie about that far apart.
+    """
+    n, start = A.shape[0], 0
+    for _ in range(2):  # the last node reached is nearly an end
+        queue, starts = np.empty(n, dtype=np.int64), np.empty(n + 1, dtype=np.int64)
+        seen = np.zeros(n, dtype=bool)
+        n_levels = structure.breadth_first(A.indptr, A.indices, start, queue, seen, starts)
+        start = int(queue[-1])
+    ends = np.concatenate([[0], np.cumsum(np.diff(A.indptr)[queue])])[starts[: n_levels + 1]]
+    levels = np.diff(ends)
+    pairs = levels + np.concatenate([levels[1:], [0]])
+    middle = int(np.searchsorted(np.cumsum(np.sort(pairs)), 0.9 * pairs.sum()))
+    return float(np.sort(pairs)[middle]) * _bytes(A) / max(A.nnz, 1)
 
 
 def _window(A: sp.csr_array, depth: int) -> float:
@@ -254,12 +277,14 @@ def _fastest(A: sp.csr_array, candidates: dict[str, float]) -> tuple[Fit, str]:
     return best, f"a slice takes {told} ns per entry"
 
 
-def time_slices(jobs: dict[Any, tuple[Matrix, int, int]], v: Array) -> dict[Any, float]:
+def time_slices(
+    jobs: dict[Any, tuple[Matrix, int, int]], v: Array, columns: int | None = None
+) -> dict[Any, float]:
     """Return seconds of each ``A[first:last] v``, the least of interleaved calls, one thread."""
     calls: dict[Any, Callable[[], Any]] = {}
     for key, (matrix, first, last) in jobs.items():
-        out = np.empty(last - first + LANES, dtype=v.dtype)
-        calls[key] = partial(multiply, matrix, None, first, last, v, out)
+        out = np.empty((last - first) * (columns or 1) + LANES, dtype=v.dtype)
+        calls[key] = partial(multiply, matrix, columns, first, last, v, out)
         calls[key]()  # compiles, warms the cache
     best = dict.fromkeys(calls, np.inf)
     for _ in range(5):
@@ -271,44 +296,45 @@ def time_slices(jobs: dict[Any, tuple[Matrix, int, int]], v: Array) -> dict[Any,
     return best
 
 
-def _depth(
-    A: sp.csr_array, matrix: Matrix, strips: Strips, execution: Execution
+def steps_per_pass(
+    matrix: Matrix, strips: Strips, nnz: int, columns: int | None
 ) -> tuple[int, str]:
-    """Return the steps per pass, and why."""
-    if execution.depth is not None:
-        return execution.depth, "depth as asked"
-    total, n = n_bytes(matrix), A.shape[0]
-    per_row = 3 * A.dtype.itemsize
+    """Return how many steps of a recurrence a pass should make, and why; two slices are timed."""
+    n, width = strips.rows, columns or 1
+    dtype = matrix.data.dtype
+    total, per_row = n_bytes(matrix), 3 * dtype.itemsize * width
     if total + per_row * n <= 1.5 * cache_bytes():
         return 1, "the matrix stays in cache by itself"
-    depth = fitting_depth(strips, matrix, A.nnz, per_row)
+    depth = _fitting(strips, total / max(nnz, 1), per_row)
     if depth < 3:
         return 1, "its fronts are too wide to block"
-    # Two timed slices: rows that stay in cache, and rows from memory.
-    v = np.ones(n, dtype=A.dtype)
-    n_slice = max(int(SLICE / max(A.nnz / n, 1)) // GRANULE * GRANULE, GRANULE)
+    # Rows that stay in cache, and rows from memory.
+    v = np.ones(n * width, dtype=dtype)
+    entries = SLICE if columns is None else SLICE // 4
+    n_slice = max(int(entries / max(nnz / n, 1)) // GRANULE * GRANULE, GRANULE)
     middle = max(n // 2 // GRANULE * GRANULE - n_slice, 0)
-    cached = time_slices({0: (matrix, middle, min(middle + n_slice, n))}, v)[0] / n_slice
-    streamed = _streamed(matrix, n, v) / n
+    job = (matrix, middle, min(middle + n_slice, n))
+    cached = time_slices({0: job}, v, columns)[0] / n_slice
+    streamed = _streamed(matrix, columns, v) / n
     gain = streamed / max(cached, streamed / depth)
     if gain < GAIN:
         return 1, f"blocking would gain {gain:.2f} only"
     return depth, f"blocking gains {gain:.2f}"
 
 
-def _streamed(matrix: Matrix, n: int, v: Array) -> float:
+def _streamed(matrix: Matrix, columns: int | None, v: Array) -> float:
     """Return seconds of one product by one thread, as long as memory lets it."""
-    run = 64 * STRIP
-    out = np.empty(run + LANES, dtype=v.dtype)
+    width = columns or 1
+    n, run = v.size // width, 64 * STRIP // width // GRANULE * GRANULE or GRANULE
+    out = np.empty(run * width + LANES, dtype=v.dtype)
     begin = time.perf_counter()
     for first in range(0, n, run):
-        multiply(matrix, None, first, min(first + run, n), v, out)
+        multiply(matrix, columns, first, min(first + run, n), v, out)
     return time.perf_counter() - begin
 
 
-def fitting_depth(strips: Strips, matrix: Matrix, nnz: int, per_row: float) -> int:
+def _fitting(strips: Strips, per_entry: float, per_row: float) -> int:
     """Return the most steps per pass whose fronts fit into the cache."""
-    per_entry = n_bytes(matrix) / max(nnz, 1)
     depth = 1
     while depth < DEEPEST and window(strips, depth + 1, per_entry, per_row) <= cache_bytes():
         depth += 1

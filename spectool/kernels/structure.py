@@ -75,7 +75,8 @@ def scale_symmetric(
     for i in range(uintp(first), uintp(last)):
         left = scale[i]
         for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
-            out[p] = left * data[p] * scale[uintp(indices[p])]
+            # The factors commute, so what was symmetric stays so, bit for bit.
+            out[p] = data[p] * (left * scale[uintp(indices[p])])
 
 
 @kernel
@@ -102,3 +103,37 @@ def permute_rows(
             new_indices[q] = place[uintp(indices[p])]
             new_data[q] = data[p]
             q += uintp(1)
+
+
+@kernel
+def breadth_first(
+    indptr: Array, indices: Array, start: int, queue: IntArray, seen: Array, starts: IntArray
+) -> int:
+    """Number all nodes by their distance from start; return the number of levels.
+
+    Level k is ``queue[starts[k] : starts[k + 1]]``; ``starts`` is (n + 1,), ``seen`` (n,) all
+    False. Nodes out of reach begin again at distance 0, in levels of their own.
+    """
+    n = seen.size
+    filled, level, fresh = 0, 0, 0
+    starts[0] = 0
+    root = start
+    while filled < n:
+        queue[filled] = root
+        seen[root] = True
+        filled += 1
+        while starts[level] < filled:
+            level += 1
+            starts[level] = filled
+            for q in range(uintp(starts[level - 1]), uintp(starts[level])):
+                row = uintp(queue[q])
+                for p in range(uintp(indptr[row]), uintp(indptr[row + uintp(1)])):
+                    j = uintp(indices[p])
+                    if not seen[j]:
+                        seen[j] = True
+                        queue[uintp(filled)] = j
+                        filled += 1
+        while fresh < n and seen[fresh]:
+            fresh += 1
+        root = fresh
+    return level

@@ -9,6 +9,7 @@ from kernels.matrices import DTYPES, LARGE, SIZES, empty, hermitian, uneven, val
 from scipy import sparse
 
 from spectool.backends.cpu import CpuBackend
+from spectool.kernels import structure
 
 
 @given(
@@ -72,3 +73,28 @@ def test_nan_travels():
     A.data[700] = np.nan
     facts = CpuBackend(A).row_facts()
     assert np.isnan(facts.diagonal).any() or np.isnan(facts.radius).any()
+
+
+@pytest.mark.parametrize("seed", [731284956, 284617395])
+def test_levels_are_distances(seed):
+    rng = np.random.default_rng(seed)
+    half = sparse.random_array((60, 60), density=0.02, rng=rng, format="csr")
+    A = sparse.csr_array(half + half.T)
+    queue, starts = np.empty(60, dtype=np.int64), np.empty(61, dtype=np.int64)
+    levels = structure.breadth_first(
+        A.indptr, A.indices, 7, queue, np.zeros(60, dtype=bool), starts
+    )
+    assert np.array_equal(np.sort(queue), np.arange(60))
+    assert starts[levels] == 60
+    distance = sparse.csgraph.shortest_path(A, unweighted=True, indices=7)
+    reached = int(np.isfinite(distance).sum())
+    assert 1 < reached < 60  # some nodes are out of reach, and follow in levels of their own
+    level = np.repeat(np.arange(levels), np.diff(starts[: levels + 1]))
+    assert np.array_equal(level[:reached], distance[queue[:reached]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scaling_keeps_symmetry_to_the_bit(dtype, rng):
+    A = hermitian(200, dtype, 918273645)
+    scaled = CpuBackend(A).scaled(1.0 / np.sqrt(rng.uniform(0.1, 10.0, 200)))
+    assert scaled.hermitian_defect() == 0.0
