@@ -30,7 +30,7 @@ def fixed_costs(monkeypatch):
     )
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: costs)
     steps = StepRates(alone=3e-10, cached=2e-10, memory=2e-10)
-    monkeypatch.setattr("spectool.planner.costs.format_rates", lambda _: steps)
+    monkeypatch.setattr("spectool.planner.costs.format_rates", lambda *_: steps)
     return costs
 
 

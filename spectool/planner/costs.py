@@ -133,10 +133,13 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
         report = (laid_out or A).backend.report
         name = report.format.split()[0]
         # A bsr layout is priced as csr: its gain depends on how full the blocks are.
-        if name in ("sell", "dia"):
-            steps = format_rates(name)
+        name = "csr" if name == "bsr" else name
+        single = (laid_out or A).dtype.char in "fF"
+        if single or name != "csr":
+            steps = format_rates(name, "float32" if single else "float64")
             step_small = min(step_small, steps.alone * work)
-            step_large = (steps.memory if big and report.depth == 1 else steps.cached) * work
+            streams = report.n_bytes + 32 * n > CACHE_BYTES and report.depth == 1
+            step_large = (steps.memory if streams else steps.cached) * work
         elif report.depth > 1:
             step_large = costs.cached.step * work
         return OperatorCosts(
@@ -170,13 +173,13 @@ def machine_costs() -> Costs:
 
 
 @lru_cache(maxsize=8)
-def format_rates(name: str) -> StepRates:
+def format_rates(name: str, dtype: str) -> StepRates:
     """Return this machine's rates of one format, from the cache file or measured now."""
-    path = _cache_file(name)
+    path = _cache_file(f"{name}-{dtype}")
     try:
         return StepRates(**_read(path))
     except (OSError, ValueError, TypeError):
-        rates = measure_format(name)
+        rates = measure_format(name, dtype)
         _write(path, asdict(rates))
         return rates
 
@@ -245,14 +248,14 @@ def measure() -> Costs:
     )
 
 
-def measure_format(name: str) -> StepRates:
-    """Time fused steps in one format, unblocked, on three sizes."""
+def measure_format(name: str, dtype: str) -> StepRates:
+    """Time fused steps in one format and precision, unblocked, on three sizes."""
     recurrence = chebyshev_inverse((0.1, 14.0), DEGREE)
     forced = Execution(format=cast("Any", name), depth=1)
     rates = []
     for n in (SMALL, CACHED, MEMORY):
-        backend = CpuBackend(_calibration_matrix(n)).prepared(1.0, forced)
-        job = partial(backend.apply, recurrence, np.ones(n))
+        backend = CpuBackend(_calibration_matrix(n).astype(dtype)).prepared(1.0, forced)
+        job = partial(backend.apply, recurrence, np.ones(n, dtype=dtype))
         seconds = min(_run(job) for _ in range(3 if n == MEMORY else 7))
         if n == SMALL:
             seconds = max(seconds - machine_costs().step_call, 0.1 * seconds)
