@@ -74,6 +74,7 @@ myst_substitutions = {
     "LANES": str(formats.LANES),
     "MOST_DIAGONALS": str(dia.MOST),
     "DEEPEST": str(execution.DEEPEST),
+    "HALF_GAIN": str(execution.HALF_GAIN),
     "GAIN": f"{execution.GAIN:g}",
     "REPAID": str(execution.REPAID),
     "REORDERED": f"{execution.REORDERED:,}".replace(",", " "),

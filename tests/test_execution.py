@@ -19,6 +19,7 @@ from kernels.test_lanczos import run as lanczos
 from scipy import sparse
 
 from spectool import gallery
+from spectool.backends import execution as choosing
 from spectool.backends.cpu import CpuBackend
 from spectool.backends.execution import Execution
 from spectool.backends.layout import convert, fits, n_bytes, permuted
@@ -665,3 +666,62 @@ def test_graphs_without_a_narrow_order_are_left_alone(monkeypatch):
     report = CpuBackend(A).prepared(1e6).report
     assert not report.reordered
     assert "no order of rows would narrow its fronts" in report.reason
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_halves_compute_what_rows_do(dtype, rng):
+    A = hermitian(700, dtype, 475869213)
+    p = chebyshev_inverse((0.1, 1.2 * float(abs(A).sum(axis=1).max())), 9)
+    rows = CpuBackend(A)
+    x, X = rng.standard_normal(700).astype(dtype), rng.standard_normal((700, 3)).astype(dtype)
+    for threads in (1, 2):
+        halves = CpuBackend(A).prepared(1.0, Execution(format="half", threads=threads))
+        assert halves.report.format == "half"
+        close = {"rtol": 0, "atol": 1e3 * np.finfo(dtype).eps}
+        for order in ("clenshaw", "forward"):
+            truth = rows.apply(p, x, order=order)
+            size = np.abs(truth).max()
+            np.testing.assert_allclose(
+                halves.apply(p, x, order=order) / size, truth / size, **close
+            )
+        truth = rows.matmul(x)
+        size = np.abs(truth).max()
+        np.testing.assert_allclose(halves.matmul(x) / size, truth / size, **close)
+        assert np.array_equal(halves.matmul(X), rows.matmul(X))  # blocks run over rows
+        z = (x + 1j * x[::-1]).astype(np.result_type(dtype, np.complex64))
+        np.testing.assert_allclose(halves.matmul(z), rows.matmul(z), rtol=0, atol=size * 1e-5)
+        again = pickle.loads(pickle.dumps(halves))
+        assert np.array_equal(again.apply(p, x), halves.apply(p, x))
+
+
+@pytest.mark.parametrize("wrong", ["asymmetric", "nan", "complex"])
+def test_halves_need_a_symmetric_matrix(wrong):
+    A = hermitian(60, np.float64, 675849302)
+    if wrong == "asymmetric":
+        A.data[1] += 1e-9
+    elif wrong == "nan":
+        A.data[1] = np.nan
+    else:
+        A = A.astype(np.complex128)
+    with pytest.raises(InputError, match="equal those of the transpose"):
+        CpuBackend(A).prepared(1.0, Execution(format="half"))
+
+
+def test_halves_cannot_be_blocked():
+    with pytest.raises(InputError, match="cannot be blocked"):
+        Execution(format="half", depth=4)
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(1.3, "half"), (1.05, "sell")])
+def test_halves_are_taken_where_they_are_faster(monkeypatch, gain, chosen):
+    """The timing is replaced; everything else is as it runs."""
+    monkeypatch.setattr("spectool.backends.execution.cache_bytes", lambda: 30_000)
+    measured = choosing._halved
+    monkeypatch.setattr(choosing, "_halved", lambda *args: (measured(*args)[0], gain))
+    monkeypatch.setattr(choosing, "_fastest", lambda A, _: (next(fits(A, ("sell",))), "as told"))
+    rng = np.random.default_rng(564738291)
+    half = sparse.random_array((2_000, 2_000), density=0.005, rng=rng, format="csr")
+    A = sparse.csr_array(half + half.T + 20 * sparse.eye_array(2_000))
+    report = CpuBackend(A).prepared(1e5, Execution(reorder=False)).report
+    assert report.format == chosen
+    assert ("halves" in report.reason) == (chosen == "half")

@@ -20,9 +20,10 @@ from spectool.backends.execution import (
     steps_per_pass,
 )
 from spectool.backends.layout import scaled_data
-from spectool.kernels import iteration, lanczos, structure, sweeps
+from spectool.kernels import half, iteration, lanczos, structure, sweeps
 from spectool.kernels.block import multiply
 from spectool.kernels.formats import LANES, Matrix
+from spectool.kernels.half import Half
 from spectool.kernels.schedule import (
     CHUNK,
     Schedule,
@@ -110,6 +111,11 @@ class CpuBackend:
             return self._by_parts(X, self.matmul)
         columns, x = self._columns(X), self._enter(X)
         work = (columns or 1) * self.nnz
+        if columns is None and isinstance(self._layout.matrix, Half):
+            halves, y = self._layout.matrix, np.empty_like(x)
+            private = np.empty(halves.offsets[-1], dtype=self.dtype)
+            run(half.product, (halves, x, y, private), *self._plan(None, 1, work))
+            return self._leave(y, X)
         if self._parts(work) == 1:  # straight into the answer: no strips, no scratch
             padded = np.empty(x.size + LANES, dtype=x.dtype)
             if x.size:
@@ -140,12 +146,18 @@ class CpuBackend:
             work = (columns or 1) * self.nnz * degree
             together, alone = self._plan(columns, degree, work)
             rows = self._scratch(together, columns)
-            fronts = np.empty((together.parts, together.depth + _LINE), dtype=np.int64)
-            arguments = (
-                self._matrix(columns), columns, a, b, c, w, x, even, odd, out, rows, fronts,
-                together.depth,
-            )  # fmt: skip
-            run(sweeps.sweep, arguments, together, alone)
+            if columns is None and isinstance(self._layout.matrix, Half):
+                halves = self._layout.matrix
+                private = np.empty(halves.offsets[-1], dtype=self.dtype)
+                by_half = (halves, a, b, c, w, x, even, odd, out, private, rows)
+                run(half.sweep, by_half, together, alone)
+            else:
+                fronts = np.empty((together.parts, together.depth + _LINE), dtype=np.int64)
+                arguments = (
+                    self._matrix(columns), columns, a, b, c, w, x, even, odd, out, rows, fronts,
+                    together.depth,
+                )  # fmt: skip
+                run(sweeps.sweep, arguments, together, alone)
         if out is not None:
             return self._leave(out, X)
         return self._leave(odd if degree % 2 else even, X)
@@ -159,7 +171,7 @@ class CpuBackend:
 
     def _matrix(self, columns: int | None) -> Matrix:
         """Blocks run over compressed rows whatever the format: no other is faster there."""
-        return self._layout.matrix if columns is None else self._layout.rows
+        return self._layout.by_rows if columns is None else self._layout.rows
 
     @staticmethod
     def _columns(X: Array) -> int | None:
@@ -238,7 +250,7 @@ class CpuBackend:
         size = max(CHUNK + LANES, len(basis)) + _LINE
         rows = np.empty((together.parts, size), dtype=self.dtype)
         arguments = (
-            self._layout.matrix, previous, current, beta, basis, following, projections, partials,
+            self._layout.by_rows, previous, current, beta, basis, following, projections, partials,
             out, rows,
         )  # fmt: skip
         run(lanczos.lanczos_step, arguments, together, alone)
@@ -251,7 +263,7 @@ class CpuBackend:
         together, alone = self._chunks(self.nnz)
         partials, out = self._partials()
         rows = np.empty((together.parts, CHUNK + LANES + _LINE), dtype=self.dtype)
-        arguments = (self._layout.matrix, p, q, partials, out, rows)
+        arguments = (self._layout.by_rows, p, q, partials, out, rows)
         run(iteration.product_dot, arguments, together, alone)
         return out[0]
 

@@ -26,11 +26,12 @@ from spectool.backends.layout import (
     permuted,
 )
 from spectool.errors import InputError
-from spectool.kernels import structure
+from spectool.kernels import half, structure, sweeps
 from spectool.kernels.block import multiply
 from spectool.kernels.formats import GRANULE, LANES, Csr, LongCsr, Matrix
-from spectool.kernels.schedule import Strips, strip_rows, strips_of, window
-from spectool.kernels.team import available_threads
+from spectool.kernels.half import Half
+from spectool.kernels.schedule import Strips, schedule, strip_rows, strips_of, window
+from spectool.kernels.team import available_threads, run
 from spectool.results import ExecutionReport
 
 STRIP = 960
@@ -47,6 +48,10 @@ GAIN = 1.1
 """Least predicted gain for which steps are blocked."""
 REPAID = 60
 """Products that repay tests and conversion, which cost 9 in the median, up to some 30."""
+HALF_GAIN = 1.15
+"""Least measured gain for which a symmetric matrix is kept by half."""
+HALVED = 150
+"""Products that repay symmetric halves, which cost 10 to 20 and gain about a third of each."""
 REORDERED = 1_500
 """Products that repay reverse Cuthill-McKee, which costs 100 to 400."""
 ENTRY_SECONDS = 5e-10
@@ -61,8 +66,8 @@ class Execution:
 
     Parameters
     ----------
-    format : {"auto", "csr", "sell", "bsr", "dia"}
-        How the matrix is stored.
+    format : {"auto", "csr", "sell", "bsr", "dia", "half"}
+        How the matrix is stored; "half" needs symmetric real values and cannot be blocked.
     depth : int, optional
         Steps of a recurrence per pass over the matrix (level blocking); 1 does not block.
     threads : int, optional
@@ -85,7 +90,7 @@ class Execution:
     'dia 5 float64'
     """
 
-    format: Literal["auto", "csr", "sell", "bsr", "dia"] = "auto"
+    format: Literal["auto", "csr", "sell", "bsr", "dia", "half"] = "auto"
     depth: int | None = None
     threads: int | None = None
     reorder: bool | None = None
@@ -99,6 +104,11 @@ class Execution:
             whole = isinstance(value, Integral) and not isinstance(value, bool)
             if value is not None and not (whole and value >= 1):
                 raise InputError(f"{name} must be an int of at least 1 or None; got {value!r}.")
+        if self.format == "half" and self.depth is not None and self.depth > 1:
+            raise InputError(
+                f"depth must be 1 or None with format='half', which cannot be blocked; got "
+                f"{self.depth}. Use another format to block steps."
+            )
         if not (self.reorder is None or isinstance(self.reorder, bool | np.bool)):
             raise InputError(f"reorder must be True, False or None; got {self.reorder!r}.")
 
@@ -113,7 +123,7 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
-    matrix : Matrix
+    matrix : Matrix or Half
         In its format, rows renumbered if order is given.
     rows : Csr or LongCsr
         The same compressed: for blocks of vectors, and the pattern that schedules are made from.
@@ -125,11 +135,16 @@ class Layout(NamedTuple):
         What was chosen, and why.
     """
 
-    matrix: Matrix
+    matrix: Matrix | Half
     rows: Csr | LongCsr
     depth: int
     order: IntArray | None
     report: ExecutionReport
+
+    @property
+    def by_rows(self) -> Matrix:
+        """The matrix that multiplies a range of rows; halves cannot."""
+        return self.rows if isinstance(self.matrix, Half) else self.matrix
 
 
 def plain(A: sp.csr_array, threads: int | None) -> Layout:
@@ -169,11 +184,21 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         fit, why = _fastest(B, candidates)
     else:
         fit, why = forced(B, execution.format), "format as asked"
-    matrix = convert(B, fit)
+    matrix: Matrix | Half = (
+        half.half_of(B.indptr, B.indices, B.data) if fit.format == "half" else convert(B, fit)
+    )
     strips = strips_of(B.indptr, B.indices, strip_rows(n, 1, STRIP))
     depth, why_depth = execution.depth, "depth as asked"
-    if depth is None:
+    if isinstance(matrix, Half):
+        depth, why_depth = 1, "halves cannot be blocked"
+    elif depth is None:
         depth, why_depth = steps_per_pass(matrix, strips, B.nnz, None)
+        streams = n_bytes(matrix) > 1.5 * cache_bytes()
+        if execution.format == "auto" and depth == 1 and streams and products >= HALVED:
+            halves, gain = _halved(B, matrix, base.report.threads)
+            if halves is not None and gain >= HALF_GAIN:
+                fit, matrix = Fit("half", 1.0), halves
+                why = f"a product by symmetric halves is {gain:.2f} times faster"
     report = ExecutionReport(
         fit.label,
         A.dtype.name,
@@ -186,6 +211,33 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
         tuple(sorted(candidates.items(), key=lambda item: item[1])),
     )
     return Layout(matrix, csr_matrix(B), depth, order, report)
+
+
+def _halved(A: sp.csr_array, matrix: Matrix, threads: int) -> tuple[Half | None, float]:
+    """Return A in halves and how many times faster its whole product is, 0 if there are none."""
+    fit = next(fits(A, ("half",)), None)
+    if fit is None:
+        return None, 0.0
+    halves = half.half_of(A.indptr, A.indices, A.data)
+    n = A.shape[0]
+    strip = strip_rows(n, threads, STRIP)
+    strips = strips_of(A.indptr, A.indices, strip)
+    alone, together = schedule(strips, 1, 1), schedule(strips, threads, 1)
+    x, out = np.ones(n, dtype=A.dtype), np.empty(n, dtype=A.dtype)
+    rows = np.empty((together.parts, strip + LANES), dtype=A.dtype)
+    private = np.empty(halves.offsets[-1], dtype=A.dtype)
+    jobs: dict[Any, tuple[Any, ...]] = {
+        sweeps.product: (matrix, None, x, out, rows),
+        half.product: (halves, x, out, private),
+    }
+    best = dict.fromkeys(jobs, np.inf)
+    for attempt in range(6):
+        for function, arguments in jobs.items():
+            begin = time.perf_counter()
+            run(function, arguments, together, alone)
+            if attempt > 0:  # the first compiles
+                best[function] = min(best[function], time.perf_counter() - begin)
+    return halves, best[sweeps.product] / best[half.product]
 
 
 def _ordered(

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from spectool import gallery
 from spectool.backends.cpu import CpuBackend
-from spectool.backends.execution import plain, time_slices
+from spectool.backends.execution import Execution, plain, time_slices
 from spectool.backends.layout import Fit, FormatName, convert, forced
 from spectool.functions import funm_multiply
 from spectool.kernels import sweeps
@@ -43,6 +43,7 @@ def _uses() -> Iterator[tuple[str, _Use]]:
             size = f" {fit.size}" if fit.size > 1 else rows
             name = f"{fit.format}{size}, {np.dtype(dtype).name}"
             yield name, partial(_sweep, A, fit, dtype)
+        yield f"half, {np.dtype(dtype).name}", partial(_halve, grid, dtype)
     yield "preconditioner", partial(_precondition, grid)
     yield "funm_multiply", partial(_apply_function, grid)
 
@@ -65,6 +66,15 @@ def _sweep(A: sp.csr_array, fit: Fit, dtype: Any) -> None:
         basis = np.ascontiguousarray(X[:, :2].T)
         for rows in (basis[:0], basis):
             backend.lanczos_step(np.zeros_like(x), x, 0.0, rows, np.empty_like(x))
+
+
+def _halve(A: sp.csr_array, dtype: Any) -> None:
+    """Make products and sweeps over a symmetric matrix kept by half."""
+    backend = CpuBackend(A.astype(dtype)).prepared(1.0, Execution(format="half"))
+    x = np.ones(A.shape[0], dtype=dtype)
+    backend.matmul(x)
+    for order in ("clenshaw", "forward"):
+        backend.apply(chebyshev_inverse((0.1, 8.0), 4), x, order=order)
 
 
 def _precondition(A: sp.csr_array) -> None:

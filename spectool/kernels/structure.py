@@ -109,7 +109,7 @@ def permute_rows(
 def breadth_first(
     indptr: Array, indices: Array, start: int, queue: IntArray, seen: Array, starts: IntArray
 ) -> int:
-    """Number all nodes by their distance from start; return the number of levels.
+    """Do queue <- all nodes by their distance from start; return the number of levels.
 
     Level k is ``queue[starts[k] : starts[k + 1]]``; ``starts`` is (n + 1,), ``seen`` (n,) all
     False. Nodes out of reach begin again at distance 0, in levels of their own.

@@ -138,7 +138,7 @@ def _forward_rows(
 
 
 @kernel
-def _step_rows(
+def step_rows(
     A: Any,
     columns: Any,
     step: int,
@@ -210,7 +210,7 @@ def sweep(
                 goal = front[0] + 1 if j == 0 else schedule.advance[front[j - 1]]
                 goal = min(goal, schedule.right[part, j])
                 for s in range(front[j], goal):
-                    _step_rows(
+                    step_rows(
                         A, columns, origin + j, s, a, b, c, w, x, even, odd, out, row, schedule
                     )
                 front[j] = max(front[j], goal)
@@ -223,7 +223,7 @@ def sweep(
                     low, high = schedule.right[gap, j], schedule.left[gap + 1, j]
                     share = high - low
                     for s in range(low + share * part // parts, low + share * (part + 1) // parts):
-                        _step_rows(
+                        step_rows(
                             A, columns, origin + j, s, a, b, c, w, x, even, odd, out, row, schedule
                         )
                 phase += 1

@@ -132,8 +132,8 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
         step_small, step_large = costs.alone * work, rates.step * work
         report = (laid_out or A).backend.report
         name = report.format.split()[0]
-        # A bsr layout is priced as csr: its gain depends on how full the blocks are.
-        name = "csr" if name == "bsr" else name
+        # Blocks and halves are priced as csr: what they gain depends on the pattern.
+        name = "csr" if name in ("bsr", "half") else name
         single = (laid_out or A).dtype.char in "fF"
         if single or name != "csr":
             steps = format_rates(name, "float32" if single else "float64")
@@ -254,7 +254,8 @@ def measure_format(name: str, dtype: str) -> StepRates:
     forced = Execution(format=cast("Any", name), depth=1)
     rates = []
     for n in (SMALL, CACHED, MEMORY):
-        backend = CpuBackend(_calibration_matrix(n).astype(dtype)).prepared(1.0, forced)
+        A = sp.csr_array(_calibration_matrix(n), dtype=dtype)
+        backend = CpuBackend(A).prepared(1.0, forced)
         job = partial(backend.apply, recurrence, np.ones(n, dtype=dtype))
         seconds = min(_run(job) for _ in range(3 if n == MEMORY else 7))
         if n == SMALL:

@@ -108,7 +108,7 @@ def python(kernel):
 def recorded(plan, degree, depth):
     """Run the sweep's own loop for every part; return ``phases[part]``, lists of (step, strip)."""
     names = list(inspect.signature(python(sweeps.sweep)).parameters)
-    step_names = list(inspect.signature(python(sweeps._step_rows)).parameters)
+    step_names = list(inspect.signature(python(sweeps.step_rows)).parameters)
     phases = []
     for part in range(plan.parts):
         mine = [[]]
@@ -127,7 +127,7 @@ def recorded(plan, degree, depth):
         values["rows"] = np.empty((plan.parts, 1))
         values["fronts"] = np.full((plan.parts, max(depth, 1)), -999_999, dtype=np.int64)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sweeps, "_step_rows", step_rows)
+            patch.setattr(sweeps, "step_rows", step_rows)
             patch.setattr(sweeps, "barrier", barrier)
             python(sweeps.sweep)(**values)
         assert mine.pop() == []  # nobody works after the last barrier
