@@ -211,6 +211,8 @@ def chebyshev_inverse(interval: Interval, degree: int) -> Recurrence:
     -----
     q > 0 on (0, upper] always; for even d it stays positive above ``upper`` too, so an
     under-estimated upper end cannot make the preconditioner indefinite.
+    Newton's iteration for the inverse, scaled for the interval, makes this polynomial for
+    d = 2^k - 1; a detuned Newton-Chebyshev preconditioner is this one on a shifted interval.
 
     References
     ----------

@@ -50,8 +50,9 @@ def from_measure(
 
     Notes
     -----
-    The polynomials of a *discrete* measure grow without bound between its nodes: beyond about
-    degree 50 use a Chebyshev series of the same function instead.
+    The polynomials of a *discrete* measure grow without bound between its nodes, and where
+    nodes are isolated the recurrence drifts even at the nodes: `least_squares_inverse` stops
+    before that; a Chebyshev series of the same function has neither problem.
 
     Examples
     --------
