@@ -115,6 +115,10 @@ class OperatorCosts:
         """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
         return self.product + 6 * self.vector + self.application(degree)
 
+    def minres_iteration(self, degree: int) -> float:
+        """Seconds of one iteration of scipy's minres: a product, 3 reductions, 8 axpys, one M."""
+        return self.product + 11 * self.vector + self.application(degree)
+
 
 def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCosts:
     """Price one operator: by the machine's rates, or where A is no CSR matrix by one timed product.

@@ -1,4 +1,4 @@
-"""Iteration counts on the virtual operator: conjugate gradients on a sampled spectrum.
+"""Iteration counts on the virtual operator: CG and MINRES on a sampled spectrum.
 
 With a random right-hand side CG on A has the same law as CG on diag(eigenvalues); only the
 spectrum's shape matters, and the probe has sketched it. Absolute counts are good to a factor of
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectool._types import FloatArray
-from spectool.kernels.virtual import pcg_iterations
+from spectool.kernels.virtual import minres_iterations, pcg_iterations
 from spectool.polynomials import Recurrence
 from spectool.spectrum import Spectrum
 
@@ -23,6 +23,8 @@ MAXITER = 5_000
 HARDEST = 1e4
 """Condition number above which the spectrum is squeezed to this one. All counts grow alike, like
 its square root, while degrees stay far below that; the simulation takes a few milliseconds."""
+HARDEST_INDEFINITE = 500.0
+"""The same on both sides of zero, where counts grow like the condition number itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,15 +45,8 @@ class VirtualOperator:
 
     @classmethod
     def of(cls, spectrum: Spectrum) -> VirtualOperator:
-        """Sample a probed spectrum, at fractions spaced evenly on the logistic scale.
-
-        Both ends are thus sampled down to single eigenvalues.
-        """
-        m = min(NODES, max(spectrum.n, 2))
-        reach = np.log(2.0 * spectrum.n + 2.0)
-        edges = 1.0 / (1.0 + np.exp(-np.linspace(-reach, reach, m + 1)))
-        edges[0], edges[-1] = 0.0, 1.0
-        nodes = spectrum.quantile(0.5 * (edges[1:] + edges[:-1]))
+        """Sample a probed spectrum that is positive."""
+        nodes, weights = _sampled(spectrum)
         upper = spectrum.interval[1]
         lowest = max(float(nodes[0]), 1e-14 * upper)
         nodes = np.maximum(nodes, lowest)
@@ -61,7 +56,26 @@ class VirtualOperator:
             knee = upper / 10
             power = np.log(HARDEST / 10) / np.log(knee / lowest)
             nodes = np.where(nodes < knee, knee * (nodes / knee) ** power, nodes)
-        return cls(nodes, np.diff(edges), stretch)
+        return cls(nodes, weights, stretch)
+
+    @classmethod
+    def indefinite(cls, spectrum: Spectrum) -> VirtualOperator:
+        """Sample a spectrum that lies on both sides of zero, for MINRES.
+
+        A short probe does not see how close eigenvalues come to zero; they are taken to be as dense
+        there as around.
+        """
+        nodes, weights = _sampled(spectrum)
+        size = np.abs(nodes)
+        largest = float(size.max())
+        lowest = max(float(size.min()), 0.25 * largest / spectrum.n)
+        stretch = max(1.0, largest / (HARDEST_INDEFINITE * lowest))
+        size = np.maximum(size, lowest)
+        if stretch > 1:
+            knee = largest / 10
+            power = np.log(HARDEST_INDEFINITE / 10) / np.log(knee / lowest)
+            size = np.where(size < knee, knee * (size / knee) ** power, size)
+        return cls(np.where(nodes < 0, -size, size), weights, stretch)
 
     def cg_iterations(self, recurrence: Recurrence, *, rtol: float = 1e-8) -> int:
         """Return CG's iterations to rtol with ``M = p(A)``; no product with A is made."""
@@ -74,3 +88,29 @@ class VirtualOperator:
             MAXITER,
         )
         return round(counted * self.stretch)
+
+    def minres_iterations(self, recurrence: Recurrence, *, rtol: float = 1e-8) -> int:
+        """Return MINRES's iterations to rtol with a positive ``M = p(A)``."""
+        preconditioner = np.asarray(recurrence(self.nodes), dtype=np.float64)
+        if not (preconditioner > 0).all():
+            return MAXITER
+        counted = minres_iterations(
+            self.nodes * preconditioner,
+            np.sqrt(self.weights * preconditioner),
+            np.zeros_like(self.nodes),
+            rtol,
+            MAXITER,
+        )
+        return round(counted * self.stretch)
+
+
+def _sampled(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues, and fractions spaced evenly on the logistic scale that they stand for.
+
+    Both ends are thus sampled down to single eigenvalues.
+    """
+    m = min(NODES, max(spectrum.n, 2))
+    reach = np.log(2.0 * spectrum.n + 2.0)
+    edges = 1.0 / (1.0 + np.exp(-np.linspace(-reach, reach, m + 1)))
+    edges[0], edges[-1] = 0.0, 1.0
+    return spectrum.quantile(0.5 * (edges[1:] + edges[:-1])), np.diff(edges)
