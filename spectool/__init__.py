@@ -15,24 +15,40 @@ __version__ = "0.1.0"
 _HOME = {
     "Execution": "spectool.backends.execution",
     "FunctionSolution": "spectool.results",
+    "LinearSolution": "spectool.results",
     "Recurrence": "spectool.polynomials",
     "Spectrum": "spectool.spectrum",
+    "cg": "spectool.solvers",
     "estimate_spectrum": "spectool.spectrum",
     "funm_multiply": "spectool.functions",
+    "gmres": "spectool.solvers",
     "matrix_function": "spectool.functions",
+    "minres": "spectool.solvers",
     "preconditioner": "spectool.preconditioners",
     "spectral_filter": "spectool.eigen",
 }
-_MODULES = ("collection", "errors", "gallery", "plotting", "polynomials")
+_MODULES = (
+    "collection",
+    "errors",
+    "gallery",
+    "plotting",
+    "polynomials",
+    "preconditioners",
+    "solvers",
+)
 
 __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "estimate_spectrum",
     "preconditioner",
+    "cg",
+    "minres",
+    "gmres",
     "funm_multiply",
     "matrix_function",
     "spectral_filter",
     "Execution",
     "FunctionSolution",
+    "LinearSolution",
     "Recurrence",
     "Spectrum",
     "collection",
@@ -40,16 +56,27 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "gallery",
     "plotting",
     "polynomials",
+    "preconditioners",
+    "solvers",
 ]
 
 if TYPE_CHECKING:
-    from spectool import collection, errors, gallery, plotting, polynomials
+    from spectool import (
+        collection,
+        errors,
+        gallery,
+        plotting,
+        polynomials,
+        preconditioners,
+        solvers,
+    )
     from spectool.backends.execution import Execution
     from spectool.eigen import spectral_filter
     from spectool.functions import funm_multiply, matrix_function
     from spectool.polynomials import Recurrence
     from spectool.preconditioners import preconditioner
-    from spectool.results import FunctionSolution
+    from spectool.results import FunctionSolution, LinearSolution
+    from spectool.solvers import cg, gmres, minres
     from spectool.spectrum import Spectrum, estimate_spectrum
 
 

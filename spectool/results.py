@@ -18,7 +18,7 @@ class Status(enum.Enum):
 
     CONVERGED = "the tolerance was met"
     MAXITER = "maxiter was reached; raise maxiter or loosen rtol"
-    STAGNATED = "rtol is below what rounding lets this dtype and spectrum attain; loosen rtol"
+    STAGNATED = "it improves no further, by rounding or a singular A; loosen rtol, see report"
     STOPPED = "the callback asked to stop"
     INTERRUPTED = "interrupted by Ctrl-C; this is the best result so far"
     TIMED_OUT = "max_time was reached; this is the best result so far"

@@ -61,6 +61,27 @@ class Backend(Protocol):
         One product; two reductions, three where ``basis`` (k, n) has rows to project out.
         """
 
+    def product_dot(self, p: Array, q: Array) -> Any:
+        """Do ``q <- A p`` and return ``p* q``; vectors in A's dtype. One product, one reduction."""
+
+    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``. One reduction."""
+
+    def direction(self, p: Array, z: Array, beta: Any) -> None:
+        """Do ``p <- z + beta p``. No reduction."""
+
+    def inner(self, x: Array, y: Array) -> Any:
+        """Return ``x* y``. One reduction."""
+
+    def combine(self, y: Array, c: Any, u: Array, a: Any, v: Array, b: Any) -> float:
+        """Do ``y <- c y + a u + b v``; return ``y* y``. One reduction."""
+
+    def project_out(self, V: Array, w: Array) -> tuple[Array, float]:
+        """Do ``w <- w - V^T h`` with h = ``conj(V) w``, shape (k,); return h and ``w* w``.
+
+        V is (k, n). Two reductions.
+        """
+
     def row_facts(self) -> RowFacts | None:
         """Return the diagonal and Gershgorin radii, or None where entries are not stored."""
 

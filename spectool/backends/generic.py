@@ -105,6 +105,37 @@ class GenericBackend:
         following[:] = r / norm if norm > 0 else r
         return alpha, norm
 
+    def product_dot(self, p: Array, q: Array) -> Any:
+        """Do ``q <- A p`` and return ``p* q``."""
+        q[:] = self.matmul(p)
+        return np.vdot(p, q)
+
+    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``."""
+        x += alpha * p
+        r -= alpha * q
+        return float(np.vdot(r, r).real)
+
+    def direction(self, p: Array, z: Array, beta: Any) -> None:
+        """Do ``p <- z + beta p``."""
+        p *= beta
+        p += z
+
+    def inner(self, x: Array, y: Array) -> Any:
+        """Return ``x* y``."""
+        return np.vdot(x, y)
+
+    def combine(self, y: Array, c: Any, u: Array, a: Any, v: Array, b: Any) -> float:
+        """Do ``y <- c y + a u + b v``; return ``y* y``."""
+        y[:] = c * y + a * u + b * v
+        return float(np.vdot(y, y).real)
+
+    def project_out(self, V: Array, w: Array) -> tuple[Array, float]:
+        """Do ``w <- w - V^T h`` with h = ``conj(V) w``; return h and ``w* w``."""
+        h = V.conj() @ w
+        w -= h @ V
+        return h, float(np.vdot(w, w).real)
+
     def row_facts(self) -> RowFacts | None:
         """Return the diagonal and Gershgorin radii of a dense array, else None."""
         if not isinstance(self.A, np.ndarray):

@@ -86,3 +86,81 @@ def direction(p: Array, z: Array, beta: Any, schedule: Any, part: int, sync: Int
     for i in range(uintp(first), uintp(last)):
         p[i] = z[i] + beta * p[i]
     barrier(schedule.left.shape[0], 1, sync)
+
+
+@kernel
+def inner(
+    x: Array, y: Array, partials: Array, out: Array, schedule: Any, part: int, sync: IntArray
+) -> None:
+    """Do ``out[0] <- x* y``. One reduction; reads 2n values."""
+    parts, n = schedule.left.shape[0], x.size
+    for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
+        partials[chunk] = dot(x, y, chunk * CHUNK, min((chunk + 1) * CHUNK, n))
+    barrier(parts, 1, sync)
+    if part == 0:
+        out[0] = in_order(partials, partials.size)
+
+
+@kernel
+def combine(
+    y: Array,
+    c: Any,
+    u: Array,
+    a: Any,
+    v: Array,
+    b: Any,
+    partials: Array,
+    out: Array,
+    schedule: Any,
+    part: int,
+    sync: IntArray,
+) -> None:
+    """Do ``y <- c y + a u + b v``, ``out[0] <- y* y``. One reduction; reads 3n, writes n values."""
+    parts, n = schedule.left.shape[0], y.size
+    for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
+        first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, n)
+        for i in range(uintp(first), uintp(last)):
+            y[i] = c * y[i] + a * u[i] + b * v[i]
+        partials[chunk] = dot(y, y, first, last)
+    barrier(parts, 1, sync)
+    if part == 0:
+        out[0] = in_order(partials, partials.size)
+
+
+@kernel
+def project_out(
+    V: Array,
+    w: Array,
+    projections: Array,
+    partials: Array,
+    scratch: Array,
+    h: Array,
+    out: Array,
+    schedule: Any,
+    part: int,
+    sync: IntArray,
+) -> None:
+    """Do ``h <- conj(V) w``, ``w <- w - V^T h``, ``out[0] <- w* w`` for V of shape (k, n).
+
+    ``projections`` is (k, n_chunks), ``scratch`` (parts, k or more). Two reductions; reads
+    2 (k + 1) n, writes n values.
+    """
+    parts, n, k = schedule.left.shape[0], w.size, V.shape[0]
+    own = scratch[part]
+    for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
+        for j in range(k):  # a chunk stays in cache while the basis streams past
+            projections[j, chunk] = dot(V[j], w, chunk * CHUNK, min((chunk + 1) * CHUNK, n))
+    barrier(parts, 1, sync)
+    for j in range(k):
+        own[j] = in_order(projections[j], partials.size)
+    for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
+        first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, n)
+        for j in range(k):
+            for i in range(uintp(first), uintp(last)):
+                w[i] -= own[j] * V[j, i]
+        partials[chunk] = dot(w, w, first, last)
+    barrier(parts, 2, sync)
+    if part == 0:
+        out[0] = in_order(partials, partials.size)
+        for j in range(k):
+            h[j] = own[j]

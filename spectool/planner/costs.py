@@ -258,7 +258,7 @@ def measure_format(name: str, dtype: str) -> StepRates:
     forced = Execution(format=cast("Any", name), depth=1)
     rates = []
     for n in (SMALL, CACHED, MEMORY):
-        A = sp.csr_array(_calibration_matrix(n), dtype=dtype)
+        A = sp.csr_array(_calibration_matrix(n).astype(dtype))
         backend = CpuBackend(A).prepared(1.0, forced)
         job = partial(backend.apply, recurrence, np.ones(n, dtype=dtype))
         seconds = min(_run(job) for _ in range(3 if n == MEMORY else 7))

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from kernels.matrices import DTYPES, LARGE, SIZES, hermitian, uneven, values
+from scipy.sparse.linalg import aslinearoperator as aslinear
 
 from spectool.backends.cpu import CpuBackend
 from spectool.backends.execution import Execution
+from spectool.backends.generic import GenericBackend
 
 
 def assert_close(found, expected, dtype):
@@ -67,3 +69,38 @@ def test_nan_shows(rng):
     x, r, p, q = rng.standard_normal((4, 597))
     q[17] = np.nan
     assert np.isnan(backend.update_norm(x, r, p, q, 1.0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [*SIZES, LARGE])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inner_combine_and_project_out(n, dtype, threads, rng):
+    A = matrix(n, dtype)
+    cpu = CpuBackend(A, execution=Execution(threads=threads))
+    for backend in (cpu, GenericBackend(np.eye(n, dtype=dtype) if n < LARGE else aslinear(A))):
+        x, y, u, v, w = (values(rng, n, dtype) / np.sqrt(n).astype(np.float32) for _ in range(5))
+        assert_close(backend.inner(x, y), np.vdot(x, y), dtype)
+        wanted = 0.5 * y + 2 * u - 0.25 * v
+        found = backend.combine(y, 0.5, u, 2.0, v, -0.25)
+        assert_close(y, wanted, dtype)
+        assert_close(found, np.vdot(wanted, wanted).real, dtype)
+        V = np.ascontiguousarray(values(rng, (3, n), dtype) / np.sqrt(n).astype(np.float32))
+        wanted = w - V.T @ (V.conj() @ w)
+        coefficients = V.conj() @ w
+        h, square = backend.project_out(V, w)
+        assert_close(h, coefficients, dtype)
+        assert_close(w, wanted, dtype)
+        assert_close(square, np.vdot(wanted, wanted).real, dtype)
+
+
+def test_reductions_have_the_same_bits_for_every_number_of_threads(rng):
+    x, y, u = rng.standard_normal((3, LARGE))
+    V = rng.standard_normal((4, LARGE))
+    answers = []
+    for threads in (1, 2, 2):
+        backend = CpuBackend(uneven(np.float64), execution=Execution(threads=threads))
+        z, w = y.copy(), u.copy()
+        h, square = backend.project_out(V, w)
+        norm = backend.combine(z, 0.3, x, 0.7, u, -1.1)
+        answers.append((backend.inner(x, y), norm, square, *h, *z, *w))
+    assert len(set(answers)) == 1
