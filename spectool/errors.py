@@ -43,3 +43,7 @@ class SpectoolWarning(UserWarning):
 
 class ConvergenceWarning(SpectoolWarning):
     """The requested tolerance was not met; the best result so far is returned."""
+
+
+class SpectralBoundWarning(SpectoolWarning):
+    """An eigenvalue was found outside the interval a polynomial was designed for."""

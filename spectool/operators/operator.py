@@ -253,6 +253,11 @@ def _looks_hermitian(operator: Operator, need: bool) -> bool:
         size = float(
             np.linalg.norm(Ax) * np.linalg.norm(y) + np.linalg.norm(Ay) * np.linalg.norm(x)
         )
+        if not np.isfinite(size):
+            raise InputError(
+                "A must map finite vectors to finite ones; its product with a random vector is "
+                "not finite. Check the operator for NaN, and rescale it if it overflows."
+            )
         if gap <= tolerance * size:
             return True
         found = f"|y* A x - conj(x* A y)| is {gap:.3g} for random x, y, against {size:.3g}"

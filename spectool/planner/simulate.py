@@ -46,7 +46,7 @@ class VirtualOperator:
     @classmethod
     def of(cls, spectrum: Spectrum) -> VirtualOperator:
         """Sample a probed spectrum that is positive."""
-        nodes, weights = _sampled(spectrum)
+        nodes, weights = sampled(spectrum)
         upper = spectrum.interval[1]
         lowest = max(float(nodes[0]), 1e-14 * upper)
         nodes = np.maximum(nodes, lowest)
@@ -65,7 +65,7 @@ class VirtualOperator:
         A short probe does not see how close eigenvalues come to zero; they are taken to be as dense
         there as around.
         """
-        nodes, weights = _sampled(spectrum)
+        nodes, weights = sampled(spectrum)
         size = np.abs(nodes)
         largest = float(size.max())
         lowest = max(float(size.min()), 0.25 * largest / spectrum.n)
@@ -104,7 +104,7 @@ class VirtualOperator:
         return round(counted * self.stretch)
 
 
-def _sampled(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
+def sampled(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
     """Return eigenvalues, and fractions spaced evenly on the logistic scale that they stand for.
 
     Both ends are thus sampled down to single eigenvalues.

@@ -12,13 +12,14 @@ from spectool.polynomials.least_squares import least_squares_inverse
 from spectool.polynomials.measure import from_measure
 from spectool.polynomials.minimax import minimax, minimax_inverse
 from spectool.polynomials.recurrence import Recurrence, chebyshev_series
-from spectool.polynomials.roots import from_roots, inverse_from_roots, leja_order
+from spectool.polynomials.roots import added_roots, from_roots, inverse_from_roots, leja_order
 from spectool.polynomials.unions import guessed_intervals
 
 __all__ = [
     "Extremum",
     "Recurrence",
     "absolute_inverse",
+    "added_roots",
     "certified_minimum",
     "chebyshev_interpolant",
     "chebyshev_inverse",

@@ -3,7 +3,7 @@
 Source
     Reichel, Newton interpolation at Leja points, BIT 30 (1990), for the order; Loe and Morgan,
     Toward efficient polynomial preconditioning for GMRES, Numer. Linear Algebra Appl. 29 (2022),
-    for the product form in real arithmetic.
+    for the product form in real arithmetic and the roots added for stability.
 """
 
 from __future__ import annotations
@@ -65,13 +65,64 @@ def leja_order(roots: Any) -> Array:
         free[best] = False
         chosen = [pool[best]] if pool[best].imag == 0 else [pool[best], pool[best].conj()]
         ordered += chosen
-        with np.errstate(divide="ignore"):
-            for root in chosen:
-                # A repeated root has distance 0: it comes last, but finitely so.
-                distance += np.maximum(np.log(np.abs(pool - root)), -600.0)
+        for root in chosen:
+            # Rounding lets a factor reduce its root's component by 1e-16, not to 0: a copy is due
+            # once the other factors have undone half of that.
+            apart = np.maximum(np.abs(pool - root), 1e-8 * np.abs(root))
+            distance += np.log(np.maximum(apart, 1e-300))
         score = distance
     result = np.array(ordered)
     return result.real if not result.imag.any() else result
+
+
+def added_roots(roots: Any, *, digits: float = 14.0) -> Array:
+    """Return ``roots`` with copies of those at which the product form is unstable.
+
+    At the j-th root the other factors multiply to ``pof_j = prod_i |1 - roots[j] / roots[i]|``.
+    Where that exceeds ``10^(2 digits / 7)`` (10^4 in double precision), rounding in the j-th factor
+    is no longer annihilated; the root is repeated, once per ``digits`` decades of excess.
+
+    Parameters
+    ----------
+    roots : array_like, shape (d,)
+        Nonzero; real, or complex in conjugate pairs.
+    digits : float
+        Decimal digits that one factor annihilates: 14 in double precision, 5 in single.
+
+    Returns
+    -------
+    ndarray, shape (d + added,)
+        In Leja order.
+
+    Raises
+    ------
+    InputError
+        If a root is zero, not finite, or lacks its conjugate.
+
+    Notes
+    -----
+    Costs no matvec here, one per copy in each application.
+
+    References
+    ----------
+    .. [1] Loe and Morgan, Toward efficient polynomial preconditioning for GMRES, Numer. Linear
+       Algebra Appl. 29 (2022), Algorithm 2.
+
+    Examples
+    --------
+    >>> added_roots([1.0, 2.0, 1e6])  # an outlier: |1 - 1e6| |1 - 5e5| exceeds 1e4
+    array([1.e+06, 1.e+00, 2.e+00, 1.e+06])
+    """
+    z = _checked(roots)
+    # Equal roots are copies already; they must not hide that the others need one.
+    distance = np.abs(z[:, None] - z[None, :])
+    apart = np.where(distance > 0, distance, np.abs(z))
+    pof = np.log10(apart / np.abs(z)).sum(axis=1)
+    copies = np.ceil(np.maximum(pof - 2.0 * digits / 7.0, 0.0) / digits).astype(int)
+    # Both of a pair get the same count, whatever rounding says.
+    above = np.flatnonzero(z.imag > 0)
+    copies[above + 1] = copies[above]
+    return leja_order(np.repeat(z, copies + 1))
 
 
 def from_roots(roots: Any, interval: Interval, *, name: str = "product of roots") -> Recurrence:

@@ -1,6 +1,6 @@
 """Preconditioners as scipy ``LinearOperator`` objects."""
 
+from spectool.preconditioners.front_door import preconditioner
 from spectool.preconditioners.operator import Preconditioner
-from spectool.preconditioners.polynomial import preconditioner
 
 __all__ = ["Preconditioner", "preconditioner"]

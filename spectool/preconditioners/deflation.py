@@ -98,7 +98,7 @@ class Deflation(LinearOperator[Any]):
         return f"<Deflation {self.shape}: {self.report.chosen}>"
 
 
-def deflated(A: Any, M: Any, W: Any) -> Deflation:
+def deflated(A: Any, M: Any, W: Any, *, spent: int = 0) -> Deflation:
     """Return M corrected on the columns of W: ``M + tau W (W* A W)^-1 W*``.
 
     Eigenvalues of M A whose eigenvectors W spans are lifted by tau, an average eigenvalue; CG then
@@ -113,6 +113,8 @@ def deflated(A: Any, M: Any, W: Any) -> Deflation:
     W : ndarray, shape (n,) or (n, j)
         Approximate eigenvectors of small eigenvalues of M A, or any basis of what is hard in A.
         Zero and dependent columns are dropped.
+    spent : int
+        Products with A that W took, to be counted.
 
     Returns
     -------
@@ -166,11 +168,11 @@ def deflated(A: Any, M: Any, W: Any) -> Deflation:
         f"{name}, {kept} vectors deflated",
         f"eigenvalues along W are lifted by {tau:.3g}{dropped}",
         (),
-        operator.n_matvecs,
+        operator.n_matvecs + spent,
         time.perf_counter() - begin,
     )
     dtype = np.result_type(operator.dtype, getattr(M, "dtype", None) or operator.dtype)
-    return Deflation(M, vectors, tau, report, operator.n_matvecs, dtype)
+    return Deflation(M, vectors, tau, report, operator.n_matvecs + spent, dtype)
 
 
 def _check_shape(M: Any, operator: Operator) -> None:

@@ -1,4 +1,4 @@
-"""``preconditioner(A)``: a polynomial M ~ inv(A), chosen by predicted seconds.
+"""Hermitian A: a positive definite polynomial M ~ inv(A), chosen by predicted seconds.
 
 Source
     Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., section 12.3; Lottes (2023) for the
@@ -16,106 +16,44 @@ import numpy as np
 from spectool._types import FloatArray, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.operators import Operator, as_operator, jacobi_scale
+from spectool.operators import Operator, jacobi_scale
 from spectool.planner import operator_costs
 from spectool.polynomials import Recurrence
-from spectool.polynomials.chebyshev import checked_degree
+from spectool.preconditioners.indefinite import is_definite, select_for_minres
 from spectool.preconditioners.operator import Preconditioner
 from spectool.preconditioners.selection import WORTHWHILE, is_easy, iterations_bound, select
 from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
 
-Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4"]
+Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax"]
 SINGLE_FROM = 12 * 2**20
 """Bytes of a matrix from which single precision inside M pays: it halves what memory must deliver,
 and in cache it gains a tenth. CG to 1e-8 takes as many iterations, unless A's condition is beyond
 some 1e8; then 1.2 to 1.4 times as many (measured)."""
 MOST_EXPECTED = 2_000
 """Products that a solve is expected to need where the probe cannot tell."""
-_METHODS = ("auto", "none", "jacobi", "chebyshev", "chebyshev4")
 
 
-def preconditioner(
-    A: Any,
+def hermitian_preconditioner(
+    operator: Operator,
     *,
     degree: int | None = None,
     method: Method = "auto",
     scaling: Literal["auto", "symmetric"] | None = "auto",
     precision: Literal["auto", "float64", "float32"] = "auto",
     spectrum: Spectrum | None = None,
-    assume_a: Literal["her", "pos"] | None = None,
     execution: Execution | None = None,
     rng: Rng = None,
 ) -> Preconditioner:
-    """Return a polynomial preconditioner ``M ~ inv(A)`` for CG, MINRES or GMRES.
+    """Return a positive definite polynomial ``M ~ inv(A)`` of a Hermitian A.
 
-    One probe measures the spectrum of ``D^-1/2 A D^-1/2``; every design and degree is priced by
-    simulating CG on it with this machine's costs; the cheapest is returned, Jacobi if nothing
-    promises to beat it. The result fits scipy's ``M=`` and pyamg's.
-
-    Parameters
-    ----------
-    A : sparse array, ndarray or LinearOperator, shape (n, n)
-        Hermitian. A positive definite A gets a polynomial; an indefinite one ``|diag(A)|^-1``.
-    degree : int, optional
-        Products with A per application; chosen if None. Even degrees are safer (see Notes).
-    method : {"auto", "none", "jacobi", "chebyshev", "chebyshev4"}
-        Forces a design: first kind, or optimal fourth kind (needs no lower end).
-    scaling : {"auto", "symmetric", None}
-        Symmetric Jacobi scaling; "auto" scales wherever A tells its diagonal.
-    precision : {"auto", "float64", "float32"}
-        Storage and arithmetic inside M; "auto" takes single precision where A is too large for
-        the caches, and that of A otherwise.
-    spectrum : Spectrum, optional
-        A probe made before (``M.spectrum``, or ``estimate_spectrum``); saves the matvecs.
-    assume_a : {"her", "pos"}, optional
-        Declares A Hermitian, or positive definite too; without it symmetry is tested.
-    execution : Execution, optional
-        Forces format, blocking, threads or order of rows; chosen by measurement otherwise.
-    rng : Generator, int or None
-        Seeds the probe.
-
-    Returns
-    -------
-    Preconditioner
-        Hermitian positive definite ``LinearOperator`` with ``recurrence`` and ``report``.
-
-    Raises
-    ------
-    InputError
-        If A is not square, finite and Hermitian, or an option is unknown.
-    NotPositiveDefiniteError
-        If a Chebyshev design is forced on an A that is not positive definite.
-
-    Notes
-    -----
-    Cost: at most 24 matvecs for the probe; where a polynomial may pay, the time of about 10 to
-    lay A out for many products. One application takes ``degree`` matvecs and no
-    reduction. CG is optimal per matvec, so M never saves matvecs (it takes 1.1 to 1.3 times as
-    many); it saves reductions, by about the degree, and runs its matvecs in fused kernels.
-    For even degree ``z q(z)`` stays positive beyond the upper end.
-
-    References
-    ----------
-    .. [1] Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., section 12.3.
-    .. [2] Lottes, Optimal polynomial smoothers for multigrid V-cycles, 2023.
-
-    Examples
-    --------
-    >>> import numpy as np, scipy.sparse.linalg as sla, spectool as st
-    >>> A = st.gallery.poisson((40, 40))
-    >>> M = st.preconditioner(A, method="chebyshev4", degree=8, rng=271828)
-    >>> x, info = sla.cg(A, np.ones(1600), M=M, rtol=1e-8)
-    >>> info, bool(np.linalg.norm(A @ x - 1.0) <= 1.1e-8 * 40)
-    (0, True)
+    The arguments, costs and errors are those of `preconditioner`, which validates them.
     """
     begin = time.perf_counter()
-    _check_options(method, scaling, precision, spectrum, execution)
-    if degree is not None:
-        degree = checked_degree(degree)
-    operator = as_operator(A, assume_a=assume_a)
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
     scaled = operator.recounted() if scale is None else operator.scaled(scale)
+    # A bound that did not come from these products may be wrong: it is watched at run time.
+    watch = spectrum is not None or operator.backend.name != "cpu"
 
     def finish(
         recurrence: Recurrence,
@@ -141,52 +79,62 @@ def preconditioner(
         counted = inner.operator.recounted()
         counted.counter.add(n_matvecs)
         return Preconditioner(
-            counted, recurrence, report, spectrum, scale=inner.scale, dtype=operator.dtype
+            counted,
+            recurrence,
+            report,
+            spectrum,
+            scale=inner.scale,
+            dtype=operator.dtype,
+            watch=watch,
         )
 
     kind = _inner_dtype(precision, operator)
     free = method == "auto" and degree is None
     plain = "Jacobi" if scale is not None else "identity"
+    jacobi = _jacobi(operator, scale, method)
     if method in ("none", "jacobi") or (method == "auto" and degree == 0):
         if method == "jacobi" and scale is None and _constant(operator) is None:
             raise InputError(
                 "method='jacobi' needs A's diagonal, and a LinearOperator does not tell it; "
                 "pass a sparse array, or method='chebyshev'."
             )
-        return finish(_jacobi(operator, scale, method), plain, "as asked")
+        return finish(jacobi, plain, "as asked")
     exact = scale is not None or _constant(operator) is not None
     if free and exact and _is_diagonal(operator):
-        return finish(_jacobi(operator, scale, method), plain, "A is diagonal, so M is its inverse")
+        return finish(jacobi, plain, "A is diagonal, so M is its inverse")
     indefinite = _bad_diagonal(operator)
-    costs = operator_costs(scaled)
-    iteration = costs.cg_iteration(0)
-    if free and not indefinite and spectrum is None and operator.n * iteration <= WORTHWHILE:
-        return finish(_jacobi(operator, scale, method), plain, "A is too small to be worth a probe")
-    if spectrum is None and not indefinite:
+    iteration = operator_costs(scaled).cg_iteration(0)
+    if free and spectrum is None and operator.n * iteration <= WORTHWHILE:
+        if indefinite:
+            return finish(jacobi, f"|{plain}|", indefinite)
+        return finish(jacobi, plain, "A is too small to be worth a probe")
+    if spectrum is None:
         label: Scaling = None if scale is None else "symmetric"
-        spectrum = probe(
-            scaled, scaling=label, rng=rng, enough=partial(is_easy, iteration) if free else None
-        )
+        enough = partial(is_easy, iteration) if free and not indefinite else None
+        spectrum = probe(scaled, scaling=label, rng=rng, enough=enough)
     indefinite = indefinite or _bad_ritz_value(operator, spectrum)
-    if indefinite or spectrum is None:
-        if method != "auto" or degree is not None:
-            raise NotPositiveDefiniteError(
-                f"method={method!r}, degree={degree} needs a positive definite A, but {indefinite} "
-                "Use method='auto' (falls back to |diag(A)|) with minres."
-            )
-        return finish(_jacobi(operator, scale, method), f"|{plain}|", indefinite)
-    if free and (most := iterations_bound(spectrum)) * iteration <= WORTHWHILE:
-        return finish(
-            _jacobi(operator, scale, method),
-            plain,
-            f"CG takes at most {most:.0f} iterations as it is",
+    if indefinite and method != "auto":
+        raise NotPositiveDefiniteError(
+            f"method={method!r} needs a positive definite A, but {indefinite} "
+            "Use method='auto', whose M is positive definite all the same, with minres."
         )
-    jacobi = _jacobi(operator, scale, method)
+    if indefinite and is_definite(spectrum):  # negative definite, or zero
+        if degree:
+            raise NotPositiveDefiniteError(
+                f"degree={degree} needs an A with positive eigenvalues, but {indefinite} "
+                "Pass -A and negate the solution, or leave degree out."
+            )
+        return finish(jacobi, f"|{plain}|", indefinite)
+    if free and not indefinite and (most := iterations_bound(spectrum)) * iteration <= WORTHWHILE:
+        return finish(jacobi, plain, f"CG takes at most {most:.0f} iterations as it is")
     if degree == 0:
         return finish(jacobi, plain, "as asked")
     inner = _inner(scaled, scale, spectrum, kind, execution)
     costs = operator_costs(scaled, inner.operator)
-    choice = select(costs, spectrum, method, degree, jacobi, plain)
+    if indefinite:
+        choice = select_for_minres(costs, spectrum, degree, jacobi, f"|{plain}|", indefinite)
+    else:
+        choice = select(costs, spectrum, method, degree, jacobi, plain)
     return finish(*choice, inner if choice.recurrence.degree else None)
 
 
@@ -213,24 +161,6 @@ def _inner(
         scaled = scaled.scaled(scale)
     expected = min(iterations_bound(spectrum), MOST_EXPECTED)
     return _Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
-
-
-def _check_options(
-    method: Any, scaling: Any, precision: Any, spectrum: Any, execution: Any
-) -> None:
-    if method not in _METHODS:
-        raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
-    if scaling not in ("auto", "symmetric", None):
-        raise InputError(f"scaling must be 'auto', 'symmetric' or None; got {scaling!r}.")
-    if precision not in ("auto", "float64", "float32"):
-        raise InputError(f"precision must be 'auto', 'float64' or 'float32'; got {precision!r}.")
-    if spectrum is not None and not isinstance(spectrum, Spectrum):
-        raise InputError(f"spectrum must be a Spectrum; got {type(spectrum).__name__}.")
-    if execution is not None and not isinstance(execution, Execution):
-        raise InputError(
-            f"execution must be an Execution or None; got {execution!r}. "
-            "Write spectool.Execution(format='sell'), for example."
-        )
 
 
 def _inner_dtype(precision: str, operator: Operator) -> Any:

@@ -14,9 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spectool.errors import NotPositiveDefiniteError
 from spectool.krylov import LanczosProcess, RitzData, ritz
-from spectool.planner import OperatorCosts, VirtualOperator
-from spectool.polynomials import Recurrence, chebyshev_inverse, fourth_kind_inverse
+from spectool.planner import OperatorCosts, VirtualOperator, sampled
+from spectool.polynomials import (
+    Recurrence,
+    certified_minimum,
+    chebyshev_inverse,
+    fourth_kind_inverse,
+    guessed_intervals,
+    least_squares_inverse,
+    minimax_inverse,
+)
+from spectool.polynomials.nodes import chebyshev_points
 from spectool.results import Candidate
 from spectool.spectrum import Spectrum
 
@@ -75,6 +85,45 @@ def _designs(
                 yield "chebyshev", chebyshev_inverse((low, upper), d)
         if method in ("auto", "chebyshev4"):
             yield "chebyshev4", fourth_kind_inverse(upper, d)
+        if method == "least_squares":
+            yield method, _positive(_least_squares(spectrum, d), upper)
+        if method == "minimax":
+            yield method, _positive(_minimax(spectrum, d), upper)
+
+
+def _least_squares(spectrum: Spectrum, degree: int) -> Recurrence:
+    """Return the least squares design on the density, with 1% on Chebyshev points everywhere.
+
+    Not tried unless asked for: 5 to 30% more iterations than Chebyshev's on smooth densities; what
+    it gains in a gap, it gains by not being positive there (measured).
+    """
+    upper = spectrum.interval[1]
+    nodes, weights = sampled(spectrum)
+    everywhere = chebyshev_points(128, (0.0, upper))
+    nodes = np.clip(np.concatenate([nodes, everywhere]), 0.0, upper)
+    weights = np.concatenate([weights, np.full(everywhere.size, 0.01 / everywhere.size)])
+    return least_squares_inverse(nodes, weights, (0.0, upper), degree)
+
+
+def _minimax(spectrum: Spectrum, degree: int) -> Recurrence:
+    """Return the minimax design on the intervals that Ritz values suggest."""
+    upper, m = spectrum.interval[1], degree + 1
+    lower = upper / (m * m + 1)
+    seen = np.maximum(spectrum.ritz_values, lower)
+    residuals = np.minimum(spectrum.ritz_residuals, 0.5 * seen)
+    return minimax_inverse(guessed_intervals(seen, residuals, (lower, upper)), degree)[0]
+
+
+def _positive(recurrence: Recurrence, upper: float) -> Recurrence:
+    """Return the recurrence, or raise NotPositiveDefiniteError unless it is positive."""
+    found = certified_minimum(recurrence, (0.0, upper))
+    if found.bound <= 0:
+        raise NotPositiveDefiniteError(
+            f"{recurrence.name}, degree {recurrence.degree}, is {found.attained:.3g} at "
+            f"{found.where:.6g}, inside the safe interval, so M might not be positive definite. "
+            "Use another degree, or method='auto'."
+        )
+    return recurrence
 
 
 def select(

@@ -5,7 +5,8 @@ Source
     and Yang, Approximating spectral densities of large matrices, SIAM Review 58 (2016), for Gauss
     quadrature of the density.
 Deviations
-    The safe ends are capped by Gershgorin discs where entries are stored.
+    Where entries are stored, Gershgorin discs cap the safe ends, and the Gauss weights are moved to
+    reproduce ``trace A`` and ``trace A^2``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from spectool._types import Rng
+from spectool._types import FloatArray, Rng
 from spectool.errors import InputError
 from spectool.krylov import LanczosProcess, RitzData, lanczos, ritz
 from spectool.operators import AssumeA, Operator, as_operator, jacobi_scale
 from spectool.spectrum.bounds import outer_end, smallest_component
+from spectool.spectrum.moments import calibrated, known_moments
 from spectool.spectrum.spectrum import Bound, Certificate, Scaling, Spectrum
 
 STEPS = 24
@@ -71,7 +73,8 @@ def estimate_spectrum(
 
     Notes
     -----
-    Cost: ``steps * n_probes`` matvecs and ``steps + 1`` vectors of length n.
+    Cost: ``steps * n_probes`` matvecs and ``steps + 1`` vectors of length n; where entries are
+    stored, two passes over them.
     Each end fails with probability at most 1e-4 over the start vector, whatever the spectrum [1]_
     (``theta_max + residual``, the usual choice, is no bound: its residual only says that *some*
     eigenvalue is near). The extreme Ritz values themselves lie inside the spectrum, always.
@@ -139,7 +142,8 @@ def _collect(operator: Operator, runs: list[RitzData], scaling: Scaling) -> Spec
     order = np.argsort(values, kind="stable")
     values = values[order]
     residuals = np.concatenate([run.residuals for run in runs])[order]
-    weights = np.concatenate([run.weights for run in runs])[order] / len(runs)
+    shares, matched = _weights(operator, runs)
+    weights = np.concatenate(shares)[order] / len(runs)
     probes = np.repeat(np.arange(len(runs)), [run.values.size for run in runs])[order]
     complete = all(run.invariant for run in runs)
     rounding = 10 * float(np.finfo(operator.dtype).eps) * float(np.abs(values).max())
@@ -181,4 +185,15 @@ def _collect(operator: Operator, runs: list[RitzData], scaling: Scaling) -> Spec
         n_matvecs=operator.n_matvecs,
         complete=complete,
         scaling=scaling,
+        n_moments=matched,
     )
+
+
+def _weights(operator: Operator, runs: list[RitzData]) -> tuple[list[FloatArray], int]:
+    """Return each run's weights, calibrated, and how many moments of A all of them reproduce."""
+    n = operator.n
+    if all(run.values.size == n for run in runs):
+        return [np.full(n, 1.0 / n) for _ in runs], 2  # every eigenvalue, each once
+    moments = known_moments(operator)
+    pairs = [calibrated(run.values, run.weights, moments) for run in runs]
+    return [weights for weights, _ in pairs], min(matched for _, matched in pairs)

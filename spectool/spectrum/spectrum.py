@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 
 Scaling: TypeAlias = Literal["symmetric"] | None
+CURVATURE = 1.0
+"""Error of the distribution between Ritz values over the squared weight of the nearest: its root
+mean square lay between 0.2 and 0.8 on ten matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class _Distribution:
         return np.asarray(np.maximum(values, 0.0), dtype=np.float64)
 
     def grid(self) -> FloatArray:
-        places = np.linspace(self.curve.x[0], self.curve.x[-1], 2049)
+        places = np.union1d(np.linspace(self.curve.x[0], self.curve.x[-1], 2049), self.curve.x)
         return np.exp(places) if self.log else places
 
 
@@ -159,7 +162,8 @@ class Spectrum:
         Size of the operator.
     ritz_values, ritz_residuals, weights : ndarray, shape (m,)
         Ascending Ritz values of all probes together, their residual norms, and Gauss weights (they
-        sum to 1): ``sum_i weights[i] f(ritz_values[i])`` estimates ``trace f(A) / n``.
+        sum to 1): ``sum_i weights[i] f(ritz_values[i])`` estimates ``trace f(A) / n``, exactly for
+        polynomials of degree ``n_moments``.
     probes : ndarray of int, shape (m,)
         Which probe each Ritz value is from.
     certificate : Certificate
@@ -172,6 +176,8 @@ class Spectrum:
         Whether every probe exhausted its Krylov space: the Ritz values are eigenvalues.
     scaling : {"symmetric", None}
         Whether this is the spectrum of ``D^-1/2 A D^-1/2`` or of A itself.
+    n_moments : int
+        How many of ``trace A`` and ``trace A^2`` the weights reproduce: known where entries are.
     """
 
     n: int
@@ -184,6 +190,7 @@ class Spectrum:
     n_matvecs: int
     complete: bool = False
     scaling: Scaling = None
+    n_moments: int = 0
 
     def __repr__(self) -> str:
         lower, upper = self.interval
@@ -241,22 +248,38 @@ class Spectrum:
 
         Notes
         -----
-        For a start vector uniform on the sphere the measure of k of n eigenvalues is Beta
-        distributed, with variance ``2 k (n - k) / (n + 2)``; each end inside the spectrum adds what
-        the interpolation between Ritz values may err.
+        A start vector uniform on the sphere measures a function g of the spectrum with variance
+        ``2 (mean g^2 - mean^2 g) / (n + 2)``, g being the window's indicator less the quadratic
+        that explains it best where ``trace A`` and ``trace A^2`` are known. Each end inside the
+        spectrum adds what the interpolation between Ritz values may err, which no further probe
+        cures. All eigenvalues found: no error.
         """
         if not lo < hi:
             raise InputError(f"count needs lo < hi; got ({lo}, {hi}).")
         fraction = float(self.cumulative(hi) - self.cumulative(lo))
-        k = self.n * fraction
-        variance = 2.0 * k * max(self.n - k, 0.0) / (self.n + 2.0)
-        # Inside a step of the quadrature the distribution is only interpolated: an error uniform
-        # within the step's height has this variance.
+        if self.complete and self.ritz_values.size == self.n * self.n_probes:
+            values = self.ritz_values
+            found = np.count_nonzero((values > lo) & (values <= hi)) / self.n_probes
+            return CountEstimate(float(found), 0.0)
+        x = self.sample(512)
+        inside = ((x > lo) & (x <= hi)).astype(np.float64)
+        places = (x - x.mean()) / (x.std() or 1.0)
+        P = np.vander(places, self.n_moments + 1)
+        unexplained = inside - P @ np.linalg.lstsq(P, inside, rcond=None)[0]
+        variance = 2.0 * float(np.mean(unexplained**2)) / (self.n + 2.0) / self.n_probes
         for edge in (lo, hi):
             if self.interval[0] < edge < self.interval[1] and not self.complete:
-                step = float(self.weights[np.abs(self.ritz_values - edge).argmin()])
-                variance += (self.n * self.n_probes * step) ** 2 / 12.0
-        return CountEstimate(k, float(np.sqrt(variance / self.n_probes)))
+                variance += self._interpolation_error(edge) ** 2
+        return CountEstimate(self.n * fraction, self.n * float(np.sqrt(variance)))
+
+    def _interpolation_error(self, edge: float) -> float:
+        """Estimate how far ``cumulative(edge)`` is off: second order in the step, at most half."""
+        steps = []
+        for i in range(self.n_probes):
+            nodes, weights = self.ritz_values[self.probes == i], self.weights[self.probes == i]
+            steps.append(self.n_probes * float(weights[np.abs(nodes - edge).argmin()]))
+        step = float(np.mean(steps))
+        return min(CURVATURE * step**2, 0.5 * step)
 
     def quantile(self, p: Any) -> FloatArray:
         """Return the estimated eigenvalues below which the fractions p lie; shape of p."""
