@@ -22,10 +22,13 @@ _HOME = {
     "estimate_spectrum": "spectool.spectrum",
     "funm_multiply": "spectool.functions",
     "gmres": "spectool.solvers",
+    "logdet": "spectool.functions",
     "matrix_function": "spectool.functions",
     "minres": "spectool.solvers",
     "preconditioner": "spectool.preconditioners",
     "spectral_filter": "spectool.eigen",
+    "trace_funm": "spectool.functions",
+    "TraceEstimate": "spectool.functions",
 }
 _MODULES = (
     "collection",
@@ -45,12 +48,15 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "gmres",
     "funm_multiply",
     "matrix_function",
+    "trace_funm",
+    "logdet",
     "spectral_filter",
     "Execution",
     "FunctionSolution",
     "LinearSolution",
     "Recurrence",
     "Spectrum",
+    "TraceEstimate",
     "collection",
     "errors",
     "gallery",
@@ -72,7 +78,13 @@ if TYPE_CHECKING:
     )
     from spectool.backends.execution import Execution
     from spectool.eigen import spectral_filter
-    from spectool.functions import funm_multiply, matrix_function
+    from spectool.functions import (
+        TraceEstimate,
+        funm_multiply,
+        logdet,
+        matrix_function,
+        trace_funm,
+    )
     from spectool.polynomials import Recurrence
     from spectool.preconditioners import preconditioner
     from spectool.results import FunctionSolution, LinearSolution

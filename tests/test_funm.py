@@ -429,9 +429,9 @@ def test_two_passes_equal_one(monkeypatch, vectors, kind, name):
     assert "two passes" not in one.method
     # Our kernel regenerates the basis bit for bit, and only the sum over it is taken in another
     # order; NumPy's sums depend on where vectors lie in memory.
-    if kind is sparse.csr_array:
-        assert two.error_estimate == one.error_estimate
-    assert abs(two.error_estimate - one.error_estimate) <= 1e4 * EPS * one.error_estimate
+    # The estimate is relative to that sum's norm.
+    room = 4 if kind is sparse.csr_array else 1e4
+    assert abs(two.error_estimate - one.error_estimate) <= room * EPS * one.error_estimate
     assert two.status is one.status
     assert reference.relative_error(two.y, one.y) <= 1e3 * EPS
     assert two.n_matvecs > one.n_matvecs

@@ -1,7 +1,16 @@
-"""Functions of a Hermitian operator times vectors."""
+"""Functions of a Hermitian operator: times vectors, and their traces."""
 
 from spectool.functions.funm import funm_multiply
 from spectool.functions.lanczos_funm import FunctionState
 from spectool.functions.operator import MatrixFunction, matrix_function
+from spectool.functions.trace import TraceEstimate, logdet, trace_funm
 
-__all__ = ["FunctionState", "MatrixFunction", "funm_multiply", "matrix_function"]
+__all__ = [
+    "FunctionState",
+    "MatrixFunction",
+    "TraceEstimate",
+    "funm_multiply",
+    "logdet",
+    "matrix_function",
+    "trace_funm",
+]

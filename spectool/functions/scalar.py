@@ -70,6 +70,11 @@ class ScalarFunction:
         """Return f and ``|f'|`` (a difference quotient, 0 where not finite) at z, shape of z."""
         inside = np.maximum(z, 0.0) if self.domain == "nonnegative" else z
         step = 1e-6 * np.maximum(np.abs(inside), 1e-300)
+        if self.domain == "nonnegative":
+            # A root's slope at zero is infinite, but rounding moves an eigenvalue only so far.
+            step = np.maximum(
+                step, float(np.finfo(np.float64).eps) * np.abs(inside).max(initial=0.0)
+            )
         values = self(inside)
         if self.slope is not None:
             return values, np.asarray(self.slope(inside), dtype=np.float64)

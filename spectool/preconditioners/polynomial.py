@@ -53,7 +53,7 @@ def hermitian_preconditioner(
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
     scaled = operator.recounted() if scale is None else operator.scaled(scale)
     # A bound that did not come from these products may be wrong: it is watched at run time.
-    watch = spectrum is not None or operator.backend.name != "cpu"
+    watch = spectrum is not None or operator.row_facts() is None
 
     def finish(
         recurrence: Recurrence,
