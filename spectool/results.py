@@ -103,8 +103,8 @@ class LinearSolution:
         Wall-clock seconds.
     method : str
         What was executed.
-    ritz_values : ndarray, shape (m,)
-        Ascending Ritz values of ``M A`` that the solve found on its way; empty if none.
+    lanczos : tuple of ndarray, shapes (m,) and (m - 1,)
+        Diagonal and off-diagonal of the Lanczos matrix of ``M A`` that CG built on its way.
     report : str
         What happened on the way: residuals replaced, precision promoted, vectors recycled.
     """
@@ -119,13 +119,23 @@ class LinearSolution:
     n_reductions: int
     elapsed: float
     method: str
-    ritz_values: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
+    lanczos: tuple[FloatArray, FloatArray] = field(
+        default_factory=lambda: (np.empty(0), np.empty(0)), repr=False
+    )
     report: str = field(default="", repr=False)
 
     @property
     def converged(self) -> bool:
         """Whether the tolerance was met."""
         return self.status is Status.CONVERGED
+
+    @property
+    def ritz_values(self) -> FloatArray:
+        """Ascending Ritz values of ``M A``, shape (m,); empty if the solver is not CG."""
+        from scipy.linalg import eigvalsh_tridiagonal
+
+        diagonal, off = self.lanczos
+        return np.asarray(eigvalsh_tridiagonal(diagonal, off)) if diagonal.size else diagonal
 
     @property
     def info(self) -> int:

@@ -64,8 +64,19 @@ class Backend(Protocol):
     def product_dot(self, p: Array, q: Array) -> Any:
         """Do ``q <- A p`` and return ``p* q``; vectors in A's dtype. One product, one reduction."""
 
-    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
-        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``. One reduction."""
+    def search(self, p: Array, q: Array, z: Array, beta: Any, D: Array | None = None) -> Any:
+        """Do ``p <- D z + beta p``, ``q <- A p`` and return ``p* q``. One product, one reduction.
+
+        D (n,) is a diagonal, or None for the identity; p may hold anything if beta is 0.
+        """
+
+    def update_norm(
+        self, x: Array, r: Array, p: Array, q: Array, alpha: Any, D: Array | None = None
+    ) -> tuple[float, float]:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``(r* r, r* D r)``. One reduction.
+
+        Without D both are ``r* r``.
+        """
 
     def direction(self, p: Array, z: Array, beta: Any) -> None:
         """Do ``p <- z + beta p``. No reduction."""

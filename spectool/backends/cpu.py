@@ -267,13 +267,35 @@ class CpuBackend:
         run(iteration.product_dot, arguments, together, alone)
         return out[0]
 
-    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
-        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``. One reduction."""
-        together, alone = self._chunks(5 * self.shape[0])
+    def search(self, p: Array, q: Array, z: Array, beta: Any, D: Array | None = None) -> Any:
+        """Do ``p <- D z + beta p``, ``q <- A p`` and return ``p* q``. One product, one reduction.
+
+        D (n,) is a diagonal, in the real precision of A; None is the identity.
+        """
+        if self._layout.order is not None:
+            return self._in_order.search(p, q, z, beta, D)
+        together, alone = self._chunks(self.nnz)
         partials, out = self._partials()
-        arguments = (x, r, p, q, self.dtype.type(alpha), partials, out)
+        rows = np.empty((together.parts, CHUNK + LANES + _LINE), dtype=self.dtype)
+        number = self.dtype.type(beta)
+        arguments = (self._layout.by_rows, D, z, number, p, q, partials, out, rows)
+        run(iteration.search, arguments, together, alone)
+        return out[0]
+
+    def update_norm(
+        self, x: Array, r: Array, p: Array, q: Array, alpha: Any, D: Array | None = None
+    ) -> tuple[float, float]:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``(r* r, r* D r)``. One reduction.
+
+        D as in `search`.
+        """
+        together, alone = self._chunks(5 * self.shape[0])
+        partials = np.empty((2, -(-self.shape[0] // CHUNK)), dtype=self.dtype)
+        out = np.empty(2, dtype=self.dtype)
+        arguments = (x, r, p, q, self.dtype.type(alpha), D, partials, out)
         run(iteration.update_norm, arguments, together, alone)
-        return float(out[0].real)
+        square = float(out[0].real)
+        return square, square if D is None else float(out[1].real)
 
     def direction(self, p: Array, z: Array, beta: Any) -> None:
         """Do ``p <- z + beta p``."""

@@ -110,11 +110,20 @@ class GenericBackend:
         q[:] = self.matmul(p)
         return np.vdot(p, q)
 
-    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: Any) -> float:
-        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``r* r``."""
+    def search(self, p: Array, q: Array, z: Array, beta: Any, D: Array | None = None) -> Any:
+        """Do ``p <- D z + beta p``, ``q <- A p`` and return ``p* q``."""
+        following = z if D is None else D * z
+        p[:] = following + beta * p if beta else following
+        return self.product_dot(p, q)
+
+    def update_norm(
+        self, x: Array, r: Array, p: Array, q: Array, alpha: Any, D: Array | None = None
+    ) -> tuple[float, float]:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``(r* r, r* D r)``."""
         x += alpha * p
         r -= alpha * q
-        return float(np.vdot(r, r).real)
+        square = float(np.vdot(r, r).real)
+        return square, square if D is None else float(np.vdot(r, D * r).real)
 
     def direction(self, p: Array, z: Array, beta: Any) -> None:
         """Do ``p <- z + beta p``."""

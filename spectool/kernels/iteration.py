@@ -15,7 +15,7 @@ from spectool.kernels.block import multiply
 from spectool.kernels.compilation import kernel
 from spectool.kernels.schedule import CHUNK
 from spectool.kernels.team import barrier
-from spectool.kernels.vector import dot, in_order
+from spectool.kernels.vector import dot, in_order, weighted_square
 
 
 @kernel
@@ -48,21 +48,73 @@ def product_dot(
 
 
 @kernel
+def _scaled_rows(D: Any, z: Array, beta: Any, p: Array, first: int, last: int) -> None:
+    """Do ``p <- D z + beta p`` on rows [first, last); p may hold anything if beta is 0."""
+    zero = p.dtype.type(0)
+    if beta == zero:
+        for i in range(uintp(first), uintp(last)):
+            p[i] = zero
+    if D is None:
+        for i in range(uintp(first), uintp(last)):
+            p[i] = z[i] + beta * p[i]
+    else:
+        for i in range(uintp(first), uintp(last)):
+            p[i] = D[i] * z[i] + beta * p[i]
+
+
+@kernel
+def search(
+    A: Any,
+    D: Any,
+    z: Array,
+    beta: Any,
+    p: Array,
+    q: Array,
+    partials: Array,
+    out: Array,
+    rows: Array,
+    schedule: Any,
+    part: int,
+    sync: IntArray,
+) -> None:
+    """Do ``p <- D z + beta p``, ``q <- A p``, ``out[0] <- p* q``; D (n,) is diagonal, or None.
+
+    One reduction; one pass over A, reads 3n, writes 2n. Scratch as in `product_dot`.
+    """
+    parts, n = schedule.left.shape[0], p.size
+    first, last = schedule.left[part, 0] * CHUNK, schedule.right[part, 0] * CHUNK
+    _scaled_rows(D, z, beta, p, min(first, n), min(last, n))
+    barrier(parts, 1, sync)
+    row = rows[part]
+    for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
+        first, last = chunk * CHUNK, min((chunk + 1) * CHUNK, n)
+        multiply(A, None, first, last, p, row)
+        for i in range(uintp(last - first)):
+            q[uintp(first) + i] = row[i]
+        partials[chunk] = dot(p, q, first, last)
+    barrier(parts, 2, sync)
+    if part == 0:
+        out[0] = in_order(partials, partials.size)
+
+
+@kernel
 def update_norm(
     x: Array,
     r: Array,
     p: Array,
     q: Array,
     alpha: Any,
+    D: Any,
     partials: Array,
     out: Array,
     schedule: Any,
     part: int,
     sync: IntArray,
 ) -> None:
-    """Do ``x <- x + alpha p``, ``r <- r - alpha q``, ``out[0] <- r* r``.
+    """Do ``x <- x + alpha p``, ``r <- r - alpha q``, ``out <- (r* r, r* D r)``.
 
-    One reduction; reads 4n, writes 2n values.
+    D (n,) is diagonal, or None, which leaves out[1] alone. ``partials`` is (2, n_chunks). One
+    reduction; reads 4n, 5n with D, writes 2n values.
     """
     parts, n = schedule.left.shape[0], x.size
     for chunk in range(schedule.left[part, 0], schedule.right[part, 0]):
@@ -71,10 +123,14 @@ def update_norm(
             x[i] += alpha * p[i]
         for i in range(uintp(first), uintp(last)):
             r[i] -= alpha * q[i]
-        partials[chunk] = dot(r, r, first, last)
+        partials[0, chunk] = dot(r, r, first, last)
+        if D is not None:
+            partials[1, chunk] = weighted_square(D, r, first, last)
     barrier(parts, 1, sync)
     if part == 0:
-        out[0] = in_order(partials, partials.size)
+        out[0] = in_order(partials[0], partials.shape[1])
+        if D is not None:
+            out[1] = in_order(partials[1], partials.shape[1])
 
 
 @kernel

@@ -36,6 +36,24 @@ def dot(x: Array, y: Array, first: int, last: int) -> Any:
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
+@inlined
+def weighted_square(D: Array, x: Array, first: int, last: int) -> Any:
+    """Return ``sum D[i] |x[i]|^2`` over first <= i < last for real D, in four sums."""
+    i, end = uintp(first), uintp(last)
+    zero = x.dtype.type(0)
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    while i + uintp(4) <= end:
+        s0 += D[i] * (np.conj(x[i]) * x[i])
+        s1 += D[i + uintp(1)] * (np.conj(x[i + uintp(1)]) * x[i + uintp(1)])
+        s2 += D[i + uintp(2)] * (np.conj(x[i + uintp(2)]) * x[i + uintp(2)])
+        s3 += D[i + uintp(3)] * (np.conj(x[i + uintp(3)]) * x[i + uintp(3)])
+        i += uintp(4)
+    while i < end:
+        s0 += D[i] * (np.conj(x[i]) * x[i])
+        i += uintp(1)
+    return (s0 + s1) + (s2 + s3)
+
+
 @kernel
 def in_order(partials: Array, n_chunks: int) -> Any:
     """Return the sum of the first partial sums, added one after the other."""

@@ -58,6 +58,13 @@ class PolynomialOperator(LinearOperator[Any]):
         """Products with A so far."""
         return self.operator.n_matvecs
 
+    @property
+    def diagonal(self) -> FloatArray | None:
+        """Return the diagonal, shape (n,), where the degree is 0; None where it is not."""
+        if self.recurrence.degree:
+            return None
+        return np.broadcast_to(self._diagonal, self.shape[:1])
+
     def _matvec(self, x: Array) -> Array:
         return self._run(np.asarray(x).ravel())
 

@@ -30,7 +30,7 @@ from spectool.backends.generic import GenericBackend
 from spectool.errors import BreakdownError, InputError, NotPositiveDefiniteError
 from spectool.krylov import RitzData
 from spectool.operators import Operator, as_operator, jacobi_scale
-from spectool.planner import OperatorCosts
+from spectool.planner import OperatorCosts, VirtualOperator
 from spectool.polynomials import Recurrence
 from spectool.polynomials.chebyshev import checked_degree
 from spectool.preconditioners.selection import Choice, select
@@ -199,7 +199,8 @@ def composed(
             raise InputError(f"{reason}. Use symmetric factors or sweeps, or B itself (degree=0).")
         choice = Choice(itself, "B", reason, ())
     else:
-        choice = select(costs, spectrum, method, degree, itself, "B")
+        virtual = VirtualOperator.of(spectrum)
+        choice = select(costs, spectrum, virtual, method, degree, itself, "B")
     report = PreconditionerReport(
         f"{choice.chosen}, over B" if choice.recurrence.degree else "B",
         choice.reason,

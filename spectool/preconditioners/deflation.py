@@ -289,7 +289,7 @@ def smallest_ritz_vectors(
     for _ in range(10 * n if maxiter is None else int(maxiter)):
         operator.counter.add(1)
         alpha = rho / _positive(backend.product_dot(p, q), "A")
-        norm = math.sqrt(backend.update_norm(x, r, p, q, alpha))
+        norm = math.sqrt(backend.update_norm(x, r, p, q, alpha)[0])
         z = r if M is None else np.array(M @ r, dtype=r.dtype)
         following = float(np.vdot(r, z).real)
         window.record(p, q, alpha, rho, following, none)

@@ -17,11 +17,17 @@ from spectool._types import FloatArray, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, jacobi_scale
-from spectool.planner import operator_costs
+from spectool.planner import VirtualOperator, operator_costs
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.indefinite import is_definite, select_for_minres
 from spectool.preconditioners.operator import Preconditioner
-from spectool.preconditioners.selection import WORTHWHILE, is_easy, iterations_bound, select
+from spectool.preconditioners.selection import (
+    WORTHWHILE,
+    is_easy,
+    iterations_bound,
+    plain_iterations,
+    select,
+)
 from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
 
@@ -51,7 +57,6 @@ def hermitian_preconditioner(
     """
     begin = time.perf_counter()
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
-    scaled = operator.recounted() if scale is None else operator.scaled(scale)
     # A bound that did not come from these products may be wrong: it is watched at run time.
     watch = spectrum is not None or operator.row_facts() is None
 
@@ -62,10 +67,11 @@ def hermitian_preconditioner(
         candidates: tuple[Candidate, ...] = (),
         inner: _Inner | None = None,
     ) -> Preconditioner:
-        inner = inner or _Inner(scaled, scale, 1.0)
-        n_matvecs = operator.n_matvecs + scaled.n_matvecs
-        if inner.operator.counter is not scaled.counter:
-            n_matvecs += inner.operator.n_matvecs
+        counters = {operator.counter, scaled.counter}
+        if inner is not None:
+            counters.add(inner.operator.counter)
+        n_matvecs = sum(counter.value for counter in counters)
+        inner = inner or _Inner(operator, scale, 1.0)
         report = PreconditionerReport(
             chosen,
             reason,
@@ -88,6 +94,7 @@ def hermitian_preconditioner(
             watch=watch,
         )
 
+    scaled = operator  # until it is needed
     kind = _inner_dtype(precision, operator)
     free = method == "auto" and degree is None
     plain = "Jacobi" if scale is not None else "identity"
@@ -103,11 +110,12 @@ def hermitian_preconditioner(
     if free and exact and _is_diagonal(operator):
         return finish(jacobi, plain, "A is diagonal, so M is its inverse")
     indefinite = _bad_diagonal(operator)
-    iteration = operator_costs(scaled).cg_iteration(0)
+    iteration = operator_costs(operator).cg_iteration(0)
     if free and spectrum is None and operator.n * iteration <= WORTHWHILE:
         if indefinite:
             return finish(jacobi, f"|{plain}|", indefinite)
         return finish(jacobi, plain, "A is too small to be worth a probe")
+    scaled = operator.recounted() if scale is None else operator.scaled(scale)
     if spectrum is None:
         label: Scaling = None if scale is None else "symmetric"
         enough = partial(is_easy, iteration) if free and not indefinite else None
@@ -129,12 +137,17 @@ def hermitian_preconditioner(
         return finish(jacobi, plain, f"CG takes at most {most:.0f} iterations as it is")
     if degree == 0:
         return finish(jacobi, plain, "as asked")
+    virtual = None if indefinite else VirtualOperator.of(spectrum)
+    if free and virtual is not None:
+        expected = plain_iterations(virtual, jacobi, operator.n) * iteration
+        if expected <= WORTHWHILE:
+            return finish(jacobi, plain, f"predicted {expected:.2g} s for CG leave little to gain")
     inner = _inner(scaled, scale, spectrum, kind, execution)
     costs = operator_costs(scaled, inner.operator)
-    if indefinite:
+    if virtual is None:
         choice = select_for_minres(costs, spectrum, degree, jacobi, f"|{plain}|", indefinite)
     else:
-        choice = select(costs, spectrum, method, degree, jacobi, plain)
+        choice = select(costs, spectrum, virtual, method, degree, jacobi, plain)
     return finish(*choice, inner if choice.recurrence.degree else None)
 
 

@@ -35,8 +35,9 @@ LOW_ENDS = (1.0, 0.25)
 """The constants c of the lower end ``upper / (c m^2)`` that are tried."""
 MARGIN = 0.85
 """A polynomial must promise at least 15% less time than Jacobi: predictions err by that much."""
-WORTHWHILE = 0.05
-"""Seconds of plain CG below which choosing costs more than any choice saves."""
+WORTHWHILE = 0.08
+"""Seconds of plain CG below which choosing costs more than any choice saves: pricing all candidates
+and laying A out take 20 ms, and a polynomial saves half at best where A is that small."""
 FEWEST = 40
 """Predicted iterations below which a degree is not chosen: the true CG converges faster than the
 simulated one once it has resolved outlying eigenvalues, and high degrees forgo that."""
@@ -126,16 +127,21 @@ def _positive(recurrence: Recurrence, upper: float) -> Recurrence:
     return recurrence
 
 
+def plain_iterations(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> int:
+    """Return the predicted iterations of CG with Jacobi; it ends within n, rounding apart."""
+    return min(max(virtual.cg_iterations(jacobi, rtol=TARGET), 1), n)
+
+
 def select(
     costs: OperatorCosts,
     spectrum: Spectrum,
+    virtual: VirtualOperator,
     method: str,
     degree: int | None,
     jacobi: Recurrence,
     plain: str,
 ) -> Choice:
     """Price every candidate on the virtual operator; return the cheapest and why."""
-    virtual = VirtualOperator.of(spectrum)
     # CG ends within n iterations, rounding apart; all counts shrink alike.
     plainly = max(virtual.cg_iterations(jacobi, rtol=TARGET), 1)
     shrink = min(1.0, spectrum.n / plainly)
@@ -165,9 +171,6 @@ def select(
             reason = f"every polynomial is predicted under {FEWEST} iterations"
             return Choice(jacobi, plain, reason, table)
     best, chosen = min(options, key=lambda option: option[0].seconds)
-    if not forced and baseline.seconds <= WORTHWHILE:
-        reason = f"predicted {baseline.seconds:.2g} s for CG leave little to gain"
-        return Choice(jacobi, plain, reason, table)
     if not forced and best.seconds > MARGIN * baseline.seconds:
         reason = f"no polynomial is predicted to take {1 - MARGIN:.0%} less time"
         return Choice(jacobi, plain, reason, table)

@@ -7,7 +7,8 @@ Deviations
     (1) stops on the unpreconditioned residual, recomputed from x (see ``stopping``); (2) makes no
     step in a direction whose ``p* A p`` is rounding: b is not in the range of a singular A.
 Cost per iteration
-    1 matvec and 1 application of M; 2 reductions, 3 with M; 4 vectors, 5 with M.
+    1 matvec and 1 application of M; 2 reductions, 3 with an M that is not diagonal; 4 vectors, 5
+    with M.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import time
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigvalsh_tridiagonal
 
 from spectool._types import Array, FloatArray
 from spectool.errors import NotPositiveDefiniteError
@@ -27,7 +27,7 @@ from spectool.solvers.stopping import FALL, Callback, Monitor, checked_limits
 from spectool.solvers.system import LinearSystem
 
 MOST_RITZ = 500
-"""Steps of the Lanczos matrix whose eigenvalues are reported: a few milliseconds."""
+"""Steps of the Lanczos matrix that are kept."""
 
 
 def cg(
@@ -87,7 +87,8 @@ def cg(
 
     Notes
     -----
-    Cost per iteration: 1 matvec, 1 application of M, 2 reductions (3 with M). One matvec more at
+    Cost per iteration: 1 matvec, 1 application of M, 2 reductions (3 with an M of degree 1 or
+    more). One matvec more at
     the end, and one per tenfold fall of the residual that takes 64 iterations or more. The iterate
     of smallest residual among those is returned if the target is not met. What rounding lets x
     attain is about ``eps ||A|| ||x||`` [2]_; a smaller target ends as ``STAGNATED``.
@@ -120,7 +121,7 @@ def cg(
     monitor = Monitor(system, limits, begin)
     iteration = _Iteration(system, monitor)
     status = monitor.watched(iteration.run)
-    return monitor.solution(status, "cg", iteration.ritz_values())
+    return monitor.solution(status, "cg", iteration.lanczos())
 
 
 class _Iteration:
@@ -136,9 +137,13 @@ class _Iteration:
         system, monitor, x = self.system, self.monitor, self.monitor.x
         p, q = np.empty_like(r), np.empty_like(r)
         largest, square, previous, fresh = 0.0, 0.0, 0.0, True
+        D, weighted = system.diagonal, 0.0
         while True:
-            z = system.precondition(r)
-            rho = system.inner(r, z) if system.preconditioned else norm * norm
+            z = r if D is not None else system.precondition(r)
+            if D is not None:
+                rho = system.inner(r, D * r) if fresh else weighted
+            else:
+                rho = system.inner(r, z) if system.preconditioned else norm * norm
             if not math.isfinite(rho):
                 return monitor.broke_down("M r is not finite")
             if rho <= 0:
@@ -149,11 +154,8 @@ class _Iteration:
                 )
             beta = 0.0 if fresh else rho / previous
             if fresh:
-                p[:] = z
                 self.runs.append([])
-            else:
-                system.direction(p, z, beta)
-            curvature = system.product_dot(p, q)
+            curvature = system.search(p, q, z, beta, D)
             if not math.isfinite(curvature):
                 return monitor.broke_down("A p is not finite")
             # ||p||^2 in the inner product of inv(M), by orthogonality
@@ -168,7 +170,7 @@ class _Iteration:
                 norm, fresh = monitor.checked, True
                 continue
             alpha = rho / curvature
-            norm = system.update_norm(x, r, p, q, alpha)
+            norm, weighted = system.update_norm(x, r, p, q, alpha, D)
             monitor.history.append(norm)
             self.runs[-1].append((alpha, beta))
             previous, fresh = rho, False
@@ -206,15 +208,14 @@ class _Iteration:
         )
         return Status.STAGNATED
 
-    def ritz_values(self) -> FloatArray:
-        """Return the eigenvalues of the longest run's Lanczos matrix, its first steps."""
+    def lanczos(self) -> tuple[FloatArray, FloatArray]:
+        """Return the Lanczos matrix of the longest run, its first steps."""
         steps = np.array(max(self.runs, key=len, default=[])[:MOST_RITZ])
         if steps.size == 0:
-            return np.empty(0)
+            return np.empty(0), np.empty(0)
         alpha, beta = steps.T
         if not (np.isfinite(steps).all() and alpha.all()):
-            return np.empty(0)  # beyond the range of floating point
+            return np.empty(0), np.empty(0)  # beyond the range of floating point
         diagonal = 1.0 / alpha
         diagonal[1:] += beta[1:] / alpha[:-1]
-        off = np.sqrt(beta[1:]) / alpha[:-1]
-        return np.asarray(eigvalsh_tridiagonal(diagonal, off))
+        return diagonal, np.sqrt(beta[1:]) / alpha[:-1]

@@ -228,7 +228,7 @@ class CGSequence:
             self._operator = system.operator  # its layout has been paid for
         if len(known.values):
             monitor.notes.append(f"deflated {len(known.values)} vectors")
-        return monitor.solution(status, "deflated cg", self.ritz_values)
+        return monitor.solution(status, "deflated cg")
 
     def _known(self, dtype: np.dtype[Any]) -> RitzBasis:
         """Return the basis in the working precision; real vectors serve complex systems too."""
@@ -333,7 +333,7 @@ class _DeflatedIteration:
                 self._freeze()
                 continue
             alpha = rho / curvature
-            norm = system.update_norm(x, r, p, q, alpha)
+            norm, _ = system.update_norm(x, r, p, q, alpha)
             monitor.history.append(norm)
             self.n_steps += 1
             previous, fresh = rho, False

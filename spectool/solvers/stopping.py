@@ -235,7 +235,10 @@ class Monitor:
         return Status.BROKE_DOWN
 
     def solution(
-        self, status: Status, method: str, ritz_values: FloatArray | None = None
+        self,
+        status: Status,
+        method: str,
+        lanczos: tuple[FloatArray, FloatArray] = (np.empty(0), np.empty(0)),
     ) -> LinearSolution:
         """Return the best x with its true residual; warn if it is not good enough."""
         system = self.system
@@ -259,7 +262,7 @@ class Monitor:
             n_reductions=system.n_reductions,
             elapsed=time.perf_counter() - self.begin,
             method=f"preconditioned {method}" if system.preconditioned else method,
-            ritz_values=np.empty(0) if ritz_values is None else ritz_values,
+            lanczos=lanczos,
             report="; ".join(notes),
         )
         if status not in (Status.CONVERGED, Status.STOPPED, Status.INTERRUPTED):

@@ -10,7 +10,7 @@ import numpy as np
 
 from spectool._types import Array
 from spectool.errors import InputError
-from spectool.operators import Operator, as_operator
+from spectool.operators import AssumeA, Operator, PolynomialOperator, as_operator
 
 PREPARE_AFTER = 60
 """Products after which A is laid out for its kernels: as many more will repay that."""
@@ -40,12 +40,17 @@ class LinearSystem:
         Shape of b as it came.
     n_reductions : int
         Inner products and norms so far.
+    diagonal : ndarray, shape (n,), or None
+        M, where it is known to be diagonal: fused passes apply it on their way.
     """
 
     def __init__(
         self, A: Any, b: Any, x0: Any, M: Any, *, hermitian: bool = True, shift: float = 0.0
     ) -> None:
-        operator = as_operator(A, need_hermitian=hermitian)
+        known: AssumeA | None = None
+        if isinstance(M, PolynomialOperator) and M.operator.assume_a != "gen" and hermitian:
+            known = M.operator.assume_a  # whoever made M has tested A's symmetry
+        operator = as_operator(A, assume_a=known, need_hermitian=hermitian)
         right = _vector("b", b, operator.n)
         start = None if x0 is None else _vector("x0", x0, operator.n)
         self._inverse = None if M is None else _preconditioner(M, operator.shape)
@@ -61,6 +66,7 @@ class LinearSystem:
         self._counted = M
         self._before_solve = getattr(M, "n_matvecs", 0)
         self.operator, self._parts = _in_dtype(operator, self.dtype)
+        self.diagonal = _diagonal(M, self.dtype)
         self._products = 0
 
     @property
@@ -88,6 +94,8 @@ class LinearSystem:
         """Return ``M r``: r itself where M is the identity."""
         if self._inverse is None:
             return r
+        if self.diagonal is not None:
+            return np.asarray(self.diagonal * r)
         return np.array(self._inverse.matmul(r), dtype=self.dtype)
 
     def matmul(self, v: Array) -> Array:
@@ -110,10 +118,19 @@ class LinearSystem:
         nothing = np.empty((0, self.n), dtype=self.dtype)
         return self.operator.backend.lanczos_step(previous, current, beta, nothing, following)
 
-    def update_norm(self, x: Array, r: Array, p: Array, q: Array, alpha: float) -> float:
-        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``||r||``."""
+    def search(self, p: Array, q: Array, z: Array, beta: float, D: Array | None = None) -> float:
+        """Do ``p <- D z + beta p``, ``q <- A p`` and return the real ``p* q``."""
+        self._count()
         self.n_reductions += 1
-        return _root(self.operator.backend.update_norm(x, r, p, q, alpha))
+        return float(self.operator.backend.search(p, q, z, beta, D).real)
+
+    def update_norm(
+        self, x: Array, r: Array, p: Array, q: Array, alpha: float, D: Array | None = None
+    ) -> tuple[float, float]:
+        """Do ``x <- x + alpha p``, ``r <- r - alpha q``; return ``||r||`` and ``r* D r``."""
+        self.n_reductions += 1
+        square, weighted = self.operator.backend.update_norm(x, r, p, q, alpha, D)
+        return _root(square), weighted
 
     def direction(self, p: Array, z: Array, beta: float) -> None:
         """Do ``p <- z + beta p``."""
@@ -177,6 +194,15 @@ class LinearSystem:
         self._products += 1
         if self._products == PREPARE_AFTER:
             self.operator = self.operator.prepared(PREPARE_FOR)
+
+
+def _diagonal(M: Any, dtype: np.dtype[Any]) -> Array | None:
+    """Return M's diagonal in the real precision of dtype, where it is all there is of M."""
+    found = M.diagonal if isinstance(M, PolynomialOperator) else None
+    if found is None:
+        return None
+    found = np.array(found, dtype=np.empty(0, dtype=dtype).real.dtype)
+    return found if np.isfinite(found).all() else None
 
 
 def _root(square: float) -> float:

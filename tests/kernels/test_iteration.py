@@ -40,8 +40,46 @@ def test_update_norm_and_direction(n, dtype, rng):
     assert_close(x, wanted_x, dtype)
     assert_close(r, wanted_r, dtype)
     assert_close(found, np.vdot(wanted_r, wanted_r).real, dtype)
+    assert found[0] == found[1]
     backend.direction(p, q, beta)
     assert_close(p, wanted_p, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [*SIZES, LARGE])
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_search_and_weighted_norm(n, dtype, diagonal, rng):
+    A = matrix(n, dtype)
+    D = rng.uniform(0.5, 2.0, n).astype(np.empty(0, dtype).real.dtype) if diagonal else None
+    cpu = CpuBackend(A, execution=Execution(threads=2))
+    for backend in (cpu, GenericBackend(aslinear(A))):
+        x, r, p, q = (values(rng, n, dtype) for _ in range(4))
+        z = r if D is None else D * r
+        for beta in (0.0, 0.75):
+            wanted = z + beta * p
+            if beta == 0.0:
+                p[:] = np.nan  # must not matter
+            found = backend.search(p, q, r, beta, D)
+            assert_close(p, wanted, dtype)
+            assert_close(q, A @ wanted, dtype)
+            assert_close(found, np.vdot(wanted, A @ wanted), dtype)
+        wanted = r - 0.5 * q
+        square, weighted = backend.update_norm(x, r, p, q, 0.5, D)
+        assert_close(square, np.vdot(wanted, wanted).real, dtype)
+        weights = 1.0 if D is None else D
+        assert_close(weighted, np.vdot(wanted, weights * wanted).real, dtype)
+
+
+def test_search_has_the_same_bits_for_every_number_of_threads(rng):
+    p, z, x, r = rng.standard_normal((4, LARGE))
+    D = rng.uniform(0.5, 2.0, LARGE)
+    answers = []
+    for threads in (1, 2, 2):
+        backend = CpuBackend(uneven(np.float64), execution=Execution(threads=threads))
+        u, q, y, s = p.copy(), np.empty(LARGE), x.copy(), r.copy()
+        found = backend.search(u, q, z, 0.7, D)
+        answers.append((found, *backend.update_norm(y, s, u, q, 0.3, D), *u, *q, *s))
+    assert len(set(answers)) == 1
 
 
 def test_bits_do_not_depend_on_threads_or_chance(rng):
@@ -51,7 +89,7 @@ def test_bits_do_not_depend_on_threads_or_chance(rng):
     for threads in (1, 2, 2, 2):
         backend = CpuBackend(A, execution=Execution(threads=threads))
         q, u, s = np.empty(LARGE), x.copy(), r.copy()
-        answers.append((backend.product_dot(p, q), backend.update_norm(u, s, p, q, 0.3), *u, *s))
+        answers.append((backend.product_dot(p, q), *backend.update_norm(u, s, p, q, 0.3), *u, *s))
     assert len(set(answers)) == 1
 
 
@@ -68,7 +106,7 @@ def test_nan_shows(rng):
     backend = CpuBackend(hermitian(597, np.float64, 817263541))
     x, r, p, q = rng.standard_normal((4, 597))
     q[17] = np.nan
-    assert np.isnan(backend.update_norm(x, r, p, q, 1.0))
+    assert np.isnan(backend.update_norm(x, r, p, q, 1.0)[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
