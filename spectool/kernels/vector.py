@@ -5,35 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy import uintp
 
 from spectool._types import Array
-from spectool.kernels.compilation import inlined, kernel
+from spectool.kernels.compilation import JIT, OPTIONS, inlined, kernel
+from spectool.kernels.intrinsics import PACKED, packed_dot
 
 
 @inlined
-def dot(x: Array, y: Array, first: int, last: int) -> Any:
-    """Return ``sum conj(x[i]) y[i]`` over first <= i < last, in eight interleaved sums.
+def real_dot(x: Array, y: Array, first: int, last: int) -> Any:
+    """Return ``sum x[i] y[i]`` over first <= i < last."""
+    i, end = uintp(first), uintp(last)
+    whole = i + (end - i) // uintp(PACKED) * uintp(PACKED)
+    total = packed_dot(x, y, i, whole)
+    for k in range(whole, end):
+        total += x[k] * y[k]
+    return total
 
-    The order is written out: left to the compiler it would differ between copies of this function.
-    """
+
+@inlined
+def complex_dot(x: Array, y: Array, first: int, last: int) -> Any:
+    """Return ``sum conj(x[i]) y[i]`` over first <= i < last, in four interleaved sums."""
     i, end = uintp(first), uintp(last)
     zero = x.dtype.type(0)
-    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    while i + uintp(8) <= end:
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    while i + uintp(4) <= end:
         s0 += np.conj(x[i]) * y[i]
         s1 += np.conj(x[i + uintp(1)]) * y[i + uintp(1)]
         s2 += np.conj(x[i + uintp(2)]) * y[i + uintp(2)]
         s3 += np.conj(x[i + uintp(3)]) * y[i + uintp(3)]
-        s4 += np.conj(x[i + uintp(4)]) * y[i + uintp(4)]
-        s5 += np.conj(x[i + uintp(5)]) * y[i + uintp(5)]
-        s6 += np.conj(x[i + uintp(6)]) * y[i + uintp(6)]
-        s7 += np.conj(x[i + uintp(7)]) * y[i + uintp(7)]
-        i += uintp(8)
+        i += uintp(4)
     while i < end:
         s0 += np.conj(x[i]) * y[i]
         i += uintp(1)
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+    return (s0 + s1) + (s2 + s3)
+
+
+def dot(x: Array, y: Array, first: int, last: int) -> Any:
+    """Return ``sum conj(x[i]) y[i]`` over first <= i < last, added in an order of our own."""
+    return (complex_dot if x.dtype.kind == "c" else real_dot)(x, y, first, last)
+
+
+if JIT:
+    _overload: Any = overload
+
+    @_overload(dot, jit_options=OPTIONS)
+    def _dot(x: Any, y: Any, first: Any, last: Any) -> Any:  # noqa: ARG001
+        chosen: Any = complex_dot if isinstance(x.dtype, types.Complex) else real_dot
+
+        def implementation(x: Any, y: Any, first: Any, last: Any) -> Any:
+            return chosen(x, y, first, last)
+
+        return implementation
 
 
 @inlined
