@@ -92,6 +92,8 @@ class Answer:
         All of them; used from the counted run only.
     estimate : float
         The method's own error estimate.
+    n_bytes : int or None
+        What the method holds beside A.
     note : str
         What was chosen.
     """
@@ -102,6 +104,7 @@ class Answer:
     matvecs: int | None = None
     reductions: int | None = None
     estimate: float = math.nan
+    n_bytes: int | None = None
     note: str = ""
 
 
@@ -326,6 +329,7 @@ def _row(problem: Problem, task: Task, attempt: _Attempts) -> Row:
         matvecs=answer.matvecs,
         reductions=answer.reductions,
         estimate=answer.estimate,
+        n_bytes=answer.n_bytes,
     )
 
 

@@ -58,6 +58,8 @@ class Row:
         True relative residual or error, the worst over the repeats; nan without a reference.
     estimate : float
         What the method itself believes; nan if it does not say.
+    n_bytes : int or None
+        What the method holds beside A; None where unknown.
     tolerance : float
         What ``error`` had to meet.
     note : str
@@ -80,6 +82,7 @@ class Row:
     reductions: int | None = None
     error: float = math.nan
     estimate: float = math.nan
+    n_bytes: int | None = None
     tolerance: float = math.nan
     note: str = ""
     history: tuple[tuple[int, float], ...] = field(default=(), repr=False)

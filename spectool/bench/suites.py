@@ -133,9 +133,15 @@ def _made(table: dict[str, Any]) -> Source:
     tasks = tuple(arguments.pop("tasks", ()))
     if make == "prescribed":
         return Source(name, lambda seed: _prescribed(seed=seed, **arguments), tasks=tasks)
+    if make == "random graph":
+        return Source(name, lambda seed: _graph(seed=seed, **arguments), tasks=tasks)
     function = getattr(gallery, make)
     basis = sine_basis(tuple(arguments["shape"])) if make == "poisson" else None
     return Source(name, lambda _: function(**arguments), basis, tasks)
+
+
+def _graph(*, n: int, degree: float, shift: float, seed: int) -> Any:
+    return gallery.graph_laplacian(gallery.random_graph(n, degree, rng=seed), shift=shift)
 
 
 def _prescribed(*, n: int, cond: float, spectrum: str, seed: int) -> Any:

@@ -11,10 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from spectool.bench.records import Outcome, Row, grouped, score, winners
-from spectool.bench.tasks import JACOBI
+from spectool.bench.tasks import JACOBI, OURS, OURS_ALONE, PLAIN
 
 MANY_MATVECS = 1.5
 SLOW = 0.1
+UNFACTORIZED = (PLAIN, JACOBI, OURS, OURS_ALONE)
+"""What the bar compares with; AMG factorizes its coarsest level, and stands in the table."""
+NEAR, HARM, NOTABLE, LARGE = 1.05, 1.10, 0.05, 1_000_000
 
 
 def seconds_text(seconds: float) -> str:
@@ -50,7 +53,9 @@ def result_text(row: Row, group: Sequence[Row]) -> str:
     return row.outcome.value
 
 
-_WIDTHS = {"method": 21, "total": 8, "matvecs": 8, "reductions": 10, "error": 8, "result": 14}
+_WIDTHS = {
+    "method": 15, "total": 8, "matvecs": 8, "reductions": 10, "MiB": 7, "error": 8, "result": 14
+}  # fmt: skip
 
 
 def as_tables(rows: Iterable[Row], title: str) -> Group:
@@ -73,6 +78,7 @@ def _table(rows: Sequence[Row]) -> Table:
             seconds_text(row.seconds),
             count_text(row.matvecs),
             count_text(row.reductions),
+            "–" if row.n_bytes is None else f"{row.n_bytes / 2**20:.2g}",
             error_text(row.error),
             Text(result_text(row, rows), style=_result_style(row, best)),
         )
@@ -114,7 +120,7 @@ def solve_verdict(rows: Sequence[Row]) -> list[str]:
     for (matrix, task), group in grouped(rows).items():
         ours = next((row for row in group if row.ours), None)
         jacobi = next((row for row in group if row.method == JACOBI), None)
-        if task != "solve" or ours is None or jacobi is None:
+        if not task.startswith("solve") or ours is None or jacobi is None:
             continue
         if ours.outcome is Outcome.INACCURATE:
             wrong.append(f"{matrix} ({ours.error:.1e}, Jacobi CG {jacobi.error:.1e})")
@@ -144,7 +150,7 @@ def solve_speed(rows: Sequence[Row]) -> str:
     for (_, task), group in grouped(rows).items():
         ours = next((row for row in group if row.ours), None)
         jacobi = next((row for row in group if row.method == JACOBI), None)
-        if task != "solve" or ours is None or jacobi is None:
+        if not task.startswith("solve") or ours is None or jacobi is None:
             continue
         if ours.outcome.solved and jacobi.outcome.solved and jacobi.seconds > SLOW:
             ratios.append(jacobi.seconds / ours.seconds)
@@ -155,6 +161,55 @@ def solve_speed(rows: Sequence[Row]) -> str:
         f"{statistics.geometric_mean(ratios):.2f}x faster, set-up included "
         f"({min(ratios):.2f}x to {max(ratios):.2f}x)"
     )
+
+
+def solve_bars(rows: Sequence[Row]) -> list[str]:
+    """Return how each of our ways to solve stands against all that do not factorize."""
+    groups = [group for (_, task), group in grouped(rows).items() if task == "solve, all"]
+    lines = []
+    for name in (OURS, OURS_ALONE):
+        near, total, slow, large = 0, 0, [], []
+        for group in groups:
+            row = {row.method: row for row in group}
+            ours, jacobi = row[name], row[JACOBI]
+            rivals = [r.seconds for r in group if r.outcome.solved and r.method in UNFACTORIZED]
+            if not rivals or not ours.outcome.solved:
+                total += bool(rivals)
+                continue
+            total += 1
+            near += ours.seconds <= NEAR * min(rivals)
+            if jacobi.outcome.solved:
+                ratio = jacobi.seconds / ours.seconds
+                if jacobi.seconds > NOTABLE and ratio < 1 / HARM:
+                    slow.append(f"{ours.matrix} {1 / ratio:.2f}x")
+                if ours.nnz >= LARGE:
+                    large.append(ratio)
+        if not total:
+            continue
+        lines.append(
+            f"{name}: within {NEAR}x of the best that does not factorize on {near} of {total}; "
+            + _promise(f"at most {HARM}x Jacobi CG where that takes {NOTABLE} s", slow)
+        )
+        if large:
+            lines.append(
+                f"{name}: from {LARGE:,} entries on ({len(large)} matrices) "
+                f"{statistics.geometric_mean(large):.2f}x faster than Jacobi CG "
+                f"({min(large):.2f}x to {max(large):.2f}x)"
+            )
+    return lines
+
+
+def profile_costs(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Return total seconds per method and problem of "solve, all", inf where it is not right."""
+    groups = [group for (_, task), group in grouped(rows).items() if task == "solve, all"]
+    methods = dict.fromkeys(row.method for group in groups for row in group)
+    return {
+        method: [
+            next((r.seconds for r in group if r.method == method and r.outcome.solved), math.inf)
+            for group in groups
+        ]
+        for method in methods
+    }
 
 
 def _promise(text: str, exceptions: Sequence[str]) -> str:

@@ -94,7 +94,8 @@ def bench(
     seed: Seed = None,
     threads: Threads = None,
     plot: Annotated[
-        Path | None, typer.Option(help="kernels: the roofline as .svg, .png or .pdf.")
+        Path | None,
+        typer.Option(help="Roofline (kernels) or performance profile (solve): .svg, .png or .pdf."),
     ] = None,
     degree: Annotated[
         list[int] | None, typer.Option(min=1, help="kernels: of the polynomial; repeatable.")
@@ -120,12 +121,18 @@ def bench(
                 raise InputError("bench kernels takes no --limit and no --seed.")
             _bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress)
             return
-        if plot is not None or degree or columns or seconds is not None or tiny:
-            raise InputError(
-                "--plot, --degree, --columns, --seconds and --tiny belong to bench kernels."
-            )
+        if degree or columns or seconds is not None or tiny:
+            raise InputError("--degree, --columns, --seconds and --tiny belong to bench kernels.")
+        if plot is not None and suite != "solve":
+            raise InputError("--plot belongs to bench kernels and bench solve.")
     from spectool.bench.suites import load_suite
-    from spectool.bench.tables import solve_speed, solve_verdict, summary
+    from spectool.bench.tables import (
+        profile_costs,
+        solve_bars,
+        solve_speed,
+        solve_verdict,
+        summary,
+    )
 
     with _complaints():
         chosen = load_suite(suite, only=only)
@@ -136,9 +143,15 @@ def bench(
             run.write_jsonl(output)
     console = Console()
     console.print(summary(run.rows), highlight=False, soft_wrap=True)
-    if "solve" in chosen.tasks:
-        for line in filter(None, [*solve_verdict(run.rows), solve_speed(run.rows)]):
+    if any(task.startswith("solve") for task in chosen.tasks):
+        lines = [*solve_verdict(run.rows), solve_speed(run.rows), *solve_bars(run.rows)]
+        for line in filter(None, lines):
             console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if plot is not None:
+        from spectool import plotting
+
+        axes = plotting.performance_profile(profile_costs(run.rows), unit="total seconds")
+        plotting.save(axes, plot)
     _leave(run)
 
 

@@ -66,7 +66,10 @@ class PolynomialOperator(LinearOperator[Any]):
         return np.broadcast_to(self._diagonal, self.shape[:1])
 
     def _matvec(self, x: Array) -> Array:
-        return self._run(np.asarray(x).ravel())
+        x = np.asarray(x).ravel()
+        if x.dtype == self.dtype and self.recurrence.degree == 0:
+            return np.asarray(self._diagonal * x, dtype=self.dtype)
+        return self._run(x)
 
     def _matmat(self, X: Array) -> Array:
         return self._run(np.ascontiguousarray(X))
