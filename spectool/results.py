@@ -169,7 +169,7 @@ class ExecutionReport:
     Attributes
     ----------
     format : str
-        Storage: "csr", "sell", "bsr bxb" or "dia k".
+        Storage: "csr", "sell", "bsr bxb", "dia k" or "half".
     dtype : str
         Of values and vectors.
     depth : int

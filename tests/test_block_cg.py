@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator
 import spectool as st
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
 from spectool.results import Status
+from spectool.solvers import CGSequence
 from spectool.solvers.block import block_cg
 from spectool.solvers.cg import cg
 from tests.strategies import problems
@@ -249,3 +250,17 @@ def test_bits_repeat(rng):
     A = jump()
     B = rng.standard_normal((A.shape[0], 3))
     assert np.array_equal(block_cg(A, B).x, block_cg(A, B).x)
+
+
+def test_a_diagonal_preconditioner_takes_blocks(rng):
+    A = st.gallery.jump((20, 20))
+    B = rng.standard_normal((400, 4))
+    M = st.preconditioner(A, method="jacobi")
+    solution = st.cg(A, B, M=M, rtol=1e-9)
+    assert solution.converged
+    same = st.cg(A, B, M=sparse.diags_array(1.0 / A.diagonal()), rtol=1e-9)
+    assert abs(solution.n_iterations - same.n_iterations) <= 1
+    sequence = CGSequence(A, M=M, k=5)
+    assert sequence.solve(B[:, 0], rtol=1e-9).converged
+    sequence.refresh(A)
+    assert sequence.solve(B[:, 1], rtol=1e-9).converged

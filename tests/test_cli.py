@@ -36,11 +36,14 @@ def test_quick_demo_writes_a_report(tmp_path):
 def test_bench_solve_prints_a_verdict_and_writes_rows(tmp_path):
     output = tmp_path / "rows.jsonl"
     result = call(
-        "bench", "solve", "--only", "HB/bcsstk01", "--no-progress", "--output", output, *SEED
-    )
+        "bench", "solve", "--only", "HB/bcsstk01", "--no-progress", "--output", output,
+        "--plot", tmp_path / "profile.svg", *SEED,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "right wherever Jacobi CG is: kept" in result.output
-    assert len(output.read_text().splitlines()) == 3
+    assert "spectool cg: within 1.05x" in result.output
+    assert "<svg" in (tmp_path / "profile.svg").read_text()
+    assert len(output.read_text().splitlines()) == 6
 
 
 def test_bench_limits_each_attempt():
@@ -144,7 +147,7 @@ def test_bench_kernels_prints_bars_and_writes_rows_and_a_roofline(tmp_path):
         ["kernels", "--limit", "1"],
         ["kernels", "--only", "nothing"],
         ["solve", "--tiny"],
-        ["solve", "--plot", "a.svg"],
+        ["funm", "--plot", "a.svg"],
     ],
 )
 def test_options_of_another_suite_are_one_line(arguments):

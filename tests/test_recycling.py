@@ -42,7 +42,7 @@ def test_ten_outliers_are_learned_at_once(rng):
     assert counts[1] < 0.35 * counts[0]
     assert counts[4] <= 30  # kappa = 3 is left: 20 iterations by the Chebyshev bound
     np.testing.assert_allclose(
-        sequence.ritz_values[:8], np.geomspace(1e-6, 1e-4, 10)[:8], rtol=1e-3
+        sequence.ritz_values[:8], np.geomspace(1e-6, 1e-4, 10)[:8], rtol=1e-2
     )
     assert not sequence.learning
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import pydoc
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from scipy.sparse.linalg import LinearOperator
+
 CHANGELOG = Path("..", "CHANGELOG.md")
 GALLERY = ("spectrum", "preconditioner", "funm", "filter")
+PARTS = ("preconditioners.amg", "preconditioners.deflation", "spectrum.kpm")
+"""Modules one level down whose functions users call by themselves."""
 
 
 class ReadingOrder:
@@ -65,6 +70,8 @@ def write(package: ModuleType, docs: Path) -> list[str]:
     modules = [value for _, value in members if inspect.ismodule(value)]
     verbs = [name for name, value in members if inspect.isroutine(value)]
     nouns = [name for name, value in members if inspect.isclass(value)]
+    described = {name for module in modules for name in public_names(module)}
+    results = _result_types(package, described.union(package.__all__))
     pages = [
         _page(
             folder / "verbs.rst",
@@ -78,7 +85,7 @@ def write(package: ModuleType, docs: Path) -> list[str]:
             package.__name__,
             "Return types",
             "Classes that the verbs return and that are not made by hand.",
-            {"": _result_types(package, set(package.__all__))},
+            {"": results},
         ),
     ]
     for module in modules:
@@ -89,15 +96,16 @@ def write(package: ModuleType, docs: Path) -> list[str]:
         if twice:
             links = ", ".join(f":py:obj:`{package.__name__}.{name}`" for name in twice)
             summary += f"\n\nSee also {links}."
-        pages.append(
-            _page(
-                folder / f"{module.__name__.rsplit('.', 1)[1]}.rst",
-                module.__name__,
-                module.__name__,
-                summary,
-                {"": [name for name in names if name not in twice]},
-            )
-        )
+        sections = {"": [name for name in names if name not in twice]}
+        if others := _operators(module, set(names)):
+            sections["Other operators that it returns"] = others
+        pages.append(_module_page(folder, package, module, summary, sections))
+    returned = {path.rsplit(".", 1)[1] for path in results}
+    for part in PARTS:
+        module = importlib.import_module(f"{package.__name__}.{part}")
+        summary = (inspect.getdoc(module) or "").split("\n\n")[0]
+        names = [name for name in public_names(module) if name not in returned]
+        pages.append(_module_page(folder, package, module, summary, {"": names}))
     changelog = docs / CHANGELOG
     text = (
         "```{include} ../../../CHANGELOG.md\n```\n"
@@ -118,6 +126,30 @@ def _result_types(package: ModuleType, known: set[str]) -> list[str]:
             if inspect.isclass(value) and name not in known:
                 found.setdefault(name, f"~{home.split('.', 1)[1]}.{name}")
     return sorted(found.values(), key=lambda path: path.rsplit(".", 1)[1])
+
+
+def _operators(module: ModuleType, known: set[str]) -> list[str]:
+    """Return the public ``LinearOperator`` classes that a package defines in its modules."""
+    found = {}
+    for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        part = importlib.import_module(f"{module.__name__}.{info.name}")
+        for name, value in vars(part).items():
+            if name.startswith("_") or name in known or not inspect.isclass(value):
+                continue
+            if value.__module__ == part.__name__ and issubclass(value, LinearOperator):
+                found[name] = f"~{info.name}.{name}"
+    return [found[name] for name in sorted(found)]
+
+
+def _module_page(
+    folder: Path,
+    package: ModuleType,
+    module: ModuleType,
+    summary: str,
+    sections: dict[str, list[str]],
+) -> Path:
+    name = module.__name__.removeprefix(f"{package.__name__}.")
+    return _page(folder / f"{name}.rst", module.__name__, module.__name__, summary, sections)
 
 
 def _page(path: Path, module: str, title: str, summary: str, sections: dict[str, Any]) -> Path:

@@ -98,7 +98,7 @@ def _our_cg(problem: Problem, trace: Trace | None) -> Answer:
         matvecs=probing + solution.n_matvecs,
         reductions=solution.n_reductions + 3 * probing,
         n_bytes=_held(M),
-        note=str(M.report).partition(":")[0],
+        note=M.report.chosen,
     )
 
 

@@ -33,6 +33,8 @@ from spectool.polynomials.chebyshev import checked_degree
 from spectool.preconditioners.hierarchy import COARSE, AmgReport, polynomial_cycle
 from spectool.preconditioners.polynomial import SINGLE_FROM
 
+__all__ = ["AmgPreconditioner", "AmgReport", "accelerate", "amg"]
+
 DEGREE = 3
 """Products per smoothing on the finest level."""
 LEVELS = 10

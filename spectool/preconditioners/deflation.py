@@ -281,7 +281,8 @@ def smallest_ritz_vectors(
     n, backend = operator.n, operator.backend
     window = RitzWindow(int(k), RitzBasis.empty(n, operator.dtype))
     r = np.random.default_rng(rng).standard_normal(n).astype(operator.dtype)
-    target = ENOUGH * float(np.linalg.norm(r))
+    size = float(np.linalg.norm(r))
+    target, limit = ENOUGH * size, size / float(np.finfo(operator.dtype).eps)
     x, q, none = np.zeros_like(r), np.empty_like(r), np.empty(0)
     z = r.copy() if M is None else np.array(M @ r, dtype=r.dtype)
     p = z.copy()
@@ -290,6 +291,11 @@ def smallest_ritz_vectors(
         operator.counter.add(1)
         alpha = rho / _positive(backend.product_dot(p, q), "A")
         norm = math.sqrt(backend.update_norm(x, r, p, q, alpha)[0])
+        if norm > limit:  # definite A and M let it grow by sqrt(cond) at most
+            raise NotPositiveDefiniteError(
+                f"A and M must be positive definite, but the residual of CG has grown {norm / size:.3g}-fold: "
+                "A looks singular. Leave deflate= out, or pass vectors."
+            )
         z = r if M is None else np.array(M @ r, dtype=r.dtype)
         following = float(np.vdot(r, z).real)
         window.record(p, q, alpha, rho, following, none)

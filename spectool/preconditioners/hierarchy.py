@@ -88,9 +88,14 @@ class AmgReport:
     n_matvecs: int
     elapsed: float
 
+    @property
+    def chosen(self) -> str:
+        """One line."""
+        return f"V-cycle of {len(self.levels)} levels"
+
     def __str__(self) -> str:
         lines = [
-            f"V-cycle of {len(self.levels)} levels: operator complexity "
+            f"{self.chosen}: operator complexity "
             f"{self.operator_complexity:.2f}, {self.work:.1f} products' work per cycle",
             f"set-up: {self.n_matvecs} matvecs, {self.elapsed:.3g} s",
         ]

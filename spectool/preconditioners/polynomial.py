@@ -169,7 +169,8 @@ def _inner(
     unit = 1.0
     if scale is None and np.finfo(kind).bits < np.finfo(scaled.dtype).bits:
         # Entries in the unit of A may leave the range of single precision: S = I / sqrt(unit).
-        unit = max(abs(end) for end in spectrum.interval)
+        # A given spectrum may be in another unit, so discs go first.
+        unit = max(abs(end) for end in scaled.gershgorin() or spectrum.interval)
         scale = np.full(scaled.n, 1.0 / np.sqrt(unit))
         scaled = scaled.scaled(scale)
     expected = min(iterations_bound(spectrum), MOST_EXPECTED)
@@ -237,12 +238,17 @@ def _is_diagonal(operator: Operator) -> bool:
 def _bad_diagonal(operator: Operator) -> str:
     """Say why the diagonal shows that A is not positive definite, or nothing."""
     facts = operator.row_facts()
-    if facts is None or facts.diagonal.real.min() > 0:
+    if facts is None:
         return ""
-    if not (facts.diagonal.any() or facts.radius.any()):
+    diagonal = facts.diagonal.real
+    if not (diagonal.any() or facts.radius.any()):
         return "A is zero."
-    i = int(facts.diagonal.real.argmin())
-    return f"A is not positive definite: a[{i}, {i}] = {facts.diagonal[i].real:.6g}."
+    # An empty row is an eigenvalue zero: A may be semidefinite.
+    bad = np.flatnonzero((diagonal < 0) | ((diagonal == 0) & (facts.radius > 0)))
+    if not bad.size:
+        return ""
+    i = int(bad[diagonal[bad].argmin()])
+    return f"A is not positive definite: a[{i}, {i}] = {diagonal[i]:.6g}."
 
 
 def _bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:

@@ -78,7 +78,8 @@ def _designs(
 ) -> Iterator[tuple[str, Recurrence]]:
     upper = spectrum.interval[1]
     seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
-    for d in DEGREES if degree is None else (degree,):
+    degrees = DEGREES if degree is None else (degree,)
+    for d in degrees:
         m = d + 1
         if method in ("auto", "chebyshev"):
             for c in LOW_ENDS:
@@ -86,10 +87,10 @@ def _designs(
                 yield "chebyshev", chebyshev_inverse((low, upper), d)
         if method in ("auto", "chebyshev4"):
             yield "chebyshev4", fourth_kind_inverse(upper, d)
-        if method == "least_squares":
-            yield method, _positive(_least_squares(spectrum, d), upper)
-        if method == "minimax":
-            yield method, _positive(_minimax(spectrum, d), upper)
+    if method in ("least_squares", "minimax"):
+        design = _least_squares if method == "least_squares" else _minimax
+        for q in _positive([design(spectrum, d) for d in degrees], upper):
+            yield method, q
 
 
 def _least_squares(spectrum: Spectrum, degree: int) -> Recurrence:
@@ -115,16 +116,18 @@ def _minimax(spectrum: Spectrum, degree: int) -> Recurrence:
     return minimax_inverse(guessed_intervals(seen, residuals, (lower, upper)), degree)[0]
 
 
-def _positive(recurrence: Recurrence, upper: float) -> Recurrence:
-    """Return the recurrence, or raise NotPositiveDefiniteError unless it is positive."""
-    found = certified_minimum(recurrence, (0.0, upper))
-    if found.bound <= 0:
+def _positive(designs: list[Recurrence], upper: float) -> list[Recurrence]:
+    """Return the designs that are positive, or raise NotPositiveDefiniteError if none is."""
+    found = [certified_minimum(q, (0.0, upper)) for q in designs]
+    kept = [q for q, minimum in zip(designs, found, strict=True) if minimum.bound > 0]
+    if not kept:
+        q, minimum = designs[0], found[0]
         raise NotPositiveDefiniteError(
-            f"{recurrence.name}, degree {recurrence.degree}, is {found.attained:.3g} at "
-            f"{found.where:.6g}, inside the safe interval, so M might not be positive definite. "
+            f"{q.name}, degree {q.degree}, is {minimum.attained:.3g} at {minimum.where:.6g}, "
+            "inside the safe interval, so M might not be positive definite. "
             "Use another degree, or method='auto'."
         )
-    return recurrence
+    return kept
 
 
 def plain_iterations(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> int:

@@ -95,7 +95,8 @@ class LinearSystem:
         if self._inverse is None:
             return r
         if self.diagonal is not None:
-            return np.asarray(self.diagonal * r)
+            D = self.diagonal if r.ndim == 1 else self.diagonal[:, None]
+            return np.asarray(D * r)
         return np.array(self._inverse.matmul(r), dtype=self.dtype)
 
     def matmul(self, v: Array) -> Array:
