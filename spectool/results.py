@@ -250,6 +250,10 @@ class PreconditionerReport:
         Seconds of set-up.
     execution : str
         How the polynomial is executed, and why; empty for degree 0.
+    n_applied : int
+        Vectors that M has been applied to since, but by degree 0, which is not followed.
+    seconds_applied : float
+        What that took.
     """
 
     chosen: str
@@ -258,6 +262,8 @@ class PreconditionerReport:
     n_matvecs: int
     elapsed: float
     execution: str = ""
+    n_applied: int = 0
+    seconds_applied: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         lines = [
@@ -266,6 +272,8 @@ class PreconditionerReport:
         ]
         if self.execution:
             lines.append(f"executed as {self.execution}")
+        if self.n_applied:
+            lines.append(f"applied to {self.n_applied} vectors in {self.seconds_applied:.3g} s")
         if self.candidates:
             lines.append("  design       degree  iterations  matvecs  reductions  predicted s")
             lines += [

@@ -594,3 +594,15 @@ def test_deflation_by_number_and_by_vectors(rng):
     counts = [st.cg(A, b, M=M, rtol=1e-8).n_iterations for M in (plain, deflated, again)]
     assert max(counts[1:]) < 0.5 * counts[0]
     assert deflated.n_matvecs > again.n_matvecs  # the vectors were paid for
+
+
+def test_report_tells_what_applications_cost(rng):
+    A = st.gallery.poisson((30, 30))
+    M = st.preconditioner(A, method="chebyshev4", degree=4, rng=SEED)
+    assert M.report.n_applied == 0
+    assert "applied" not in str(M.report)
+    solution = st.cg(A, rng.standard_normal(900), M=M, rtol=1e-8)
+    M @ rng.standard_normal((900, 3))
+    assert M.report.n_applied == solution.n_iterations + 3
+    assert M.report.seconds_applied > 0
+    assert f"applied to {M.report.n_applied} vectors" in str(M.report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import replace
 from typing import Any, cast
@@ -38,7 +39,6 @@ class Preconditioner(PolynomialOperator):
         Products with A so far: set-up, applications and the watch over the interval.
     """
 
-    report: PreconditionerReport
     spectrum: Spectrum | None
 
     def __init__(
@@ -57,19 +57,30 @@ class Preconditioner(PolynomialOperator):
             interval = min(recurrence.interval[0], 0.0), recurrence.interval[1]
             operator = MonitoredOperator(operator, interval, watch=watch)
         super().__init__(operator, recurrence, scale=scale, dtype=dtype)
-        self.report = report
         self.spectrum = spectrum
+        self._report = report
+        self._vectors, self._seconds = 0, 0.0
         self._warned = False
+
+    @property
+    def report(self) -> PreconditionerReport:
+        """What was chosen and why, what it cost, and what applications have cost since."""
+        return replace(self._report, n_applied=self._vectors, seconds_applied=self._seconds)
 
     def __repr__(self) -> str:
         return f"<Preconditioner {self.shape}: {self.report.chosen}>"
 
     def _run(self, X: Array) -> Array:
+        begin = time.perf_counter()
         for _ in range(AMENDMENTS):
             try:
-                return super()._run(X)
+                Y = super()._run(X)
             except IntervalError as found:
                 self._amend(found)
+            else:
+                self._vectors += 1 if X.ndim == 1 else X.shape[1]
+                self._seconds += time.perf_counter() - begin
+                return Y
         raise BreakdownError(
             f"A keeps growing while it is applied: its spectrum left {AMENDMENTS} intervals in one "
             "application of M. Pass an operator that does not change."
@@ -119,7 +130,8 @@ class Preconditioner(PolynomialOperator):
         scaled_by_unit = label is None and self.scale is not None
         self.spectrum = None if scaled_by_unit else spectrum
         note = "; ".join(notes)
-        self.report = replace(self.report, reason=f"{self.report.reason}; at run time: {note}")
+        reason = f"{self._report.reason}; at run time: {note}"
+        self._report = replace(self._report, reason=reason)
         if not self._warned:
             self._warned = True
             warnings.warn(note, SpectralBoundWarning, stacklevel=2)
