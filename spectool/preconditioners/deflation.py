@@ -293,8 +293,8 @@ def smallest_ritz_vectors(
         norm = math.sqrt(backend.update_norm(x, r, p, q, alpha)[0])
         if norm > limit:  # definite A and M let it grow by sqrt(cond) at most
             raise NotPositiveDefiniteError(
-                f"A and M must be positive definite, but the residual of CG has grown {norm / size:.3g}-fold: "
-                "A looks singular. Leave deflate= out, or pass vectors."
+                f"A and M must be positive definite, but the residual of CG has grown "
+                f"{norm / size:.3g}-fold: A looks singular. Leave deflate= out, or pass vectors."
             )
         z = r if M is None else np.array(M @ r, dtype=r.dtype)
         following = float(np.vdot(r, z).real)
