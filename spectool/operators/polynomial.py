@@ -66,15 +66,14 @@ class PolynomialOperator(LinearOperator[Any]):
         return np.broadcast_to(self._diagonal, self.shape[:1])
 
     def _matvec(self, x: Array) -> Array:
-        x = np.asarray(x).ravel()
-        if x.dtype == self.dtype and self.recurrence.degree == 0:
-            return np.asarray(self._diagonal * x, dtype=self.dtype)
-        return self._run(x)
+        return self._run(np.asarray(x).ravel())
 
     def _matmat(self, X: Array) -> Array:
         return self._run(np.ascontiguousarray(X))
 
     def _run(self, X: Array) -> Array:
+        if self.recurrence.degree == 0 and X.ndim == 1 and X.dtype == self.dtype:
+            return np.asarray(self._diagonal * X, dtype=self.dtype)
         if X.dtype.kind not in "fc":
             X = X.astype(np.float64)
         result = np.result_type(self.dtype, X.dtype)

@@ -85,6 +85,10 @@ class GeneralPreconditioner(PolynomialOperator):
         self.equilibration = equilibration
         self._adjoint_operator: Operator | None = None
 
+    @property
+    def diagonal(self) -> None:
+        """Return None: rows may be permuted, also where the degree is 0."""
+
     def _run(self, X: Array) -> Array:
         result = np.result_type(self.dtype, X.dtype)
         X = np.asarray(X, dtype=result)

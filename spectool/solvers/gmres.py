@@ -137,7 +137,8 @@ class _Cycles:
         self.system = system
         self.monitor = monitor
         self.restart = restart
-        self.may_turn = flexible is None and system.preconditioned
+        # A diagonal M is linear: what it seems to change is rounding.
+        self.may_turn = flexible is None and system.preconditioned and system.diagonal is None
         self.V = np.empty((restart + 1, system.n), dtype=system.dtype)
         self.Z = np.empty_like(self.V[:-1]) if flexible and system.preconditioned else None
         # Coefficients are kept in double precision.
@@ -172,7 +173,9 @@ class _Cycles:
                 return status
             if verdict.restart and self.may_turn:
                 self.may_turn, self.Z = False, np.empty_like(self.V[:-1])
-                monitor.notes.append("M is not a fixed linear operator: went on as FGMRES")
+                monitor.notes.append(
+                    "M is not a fixed linear operator, to rounding: went on as FGMRES"
+                )
 
     def _cycle(self, r: Array, norm: float) -> tuple[Status | None, float]:
         """Build the basis from r; return why to stop, if at all, and the residual's estimate."""

@@ -205,7 +205,17 @@ class _Iteration:
         while status is None:
             status = self._from(r, norm)
             norm = self.monitor.checked
+        if status is Status.STAGNATED and not self.monitor.notes and self._is_flat():
+            return self._singular()
         return status
+
+    def _is_flat(self) -> bool:
+        """Whether ``A r`` is tiny for the residual of x; 2 products."""
+        system = self.system
+        r = system.residual(self.monitor.x)
+        image = system.matmul(r) - system.shift * r
+        largest = (system.size + abs(system.shift)) * system.norm(r)
+        return system.norm(image) <= 10 * system.eps**FLAT * largest
 
     def _from(self, r: Array, norm: float) -> Status | None:
         """Iterate from the residual r; return None if the recurrence has drifted away."""
