@@ -606,3 +606,20 @@ def test_report_tells_what_applications_cost(rng):
     assert M.report.n_applied == solution.n_iterations + 3
     assert M.report.seconds_applied > 0
     assert f"applied to {M.report.n_applied} vectors" in str(M.report)
+
+
+def test_large_matrices_are_tested_for_symmetry_by_products(monkeypatch, rng):
+    monkeypatch.setattr("spectool.operators.operator.COMPARED", 100)
+    A = st.gallery.diffusion(rng.uniform(0.5, 2, (30, 30)))
+    M = st.preconditioner(A, method="jacobi")
+    assert M.n_matvecs == 2
+    wrong = A.copy()
+    wrong.data[7] *= 1 + 1e-8  # seen by two random vectors all the same
+    assert type(st.preconditioner(wrong, rng=SEED)).__name__ == "GeneralPreconditioner"
+    with pytest.raises(InputError, match="Hermitian"):
+        st.cg(wrong, np.ones(900))
+    rounded = A.copy()
+    rounded.data *= 1 + 1e-15 * rng.standard_normal(A.nnz)
+    assert st.cg(rounded, np.ones(900), M=M).converged
+    huge = 1e200 * A  # norms of products overflow: entries are compared after all
+    assert st.cg(huge, np.ones(900), M=st.preconditioner(huge, method="jacobi")).converged

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from spectool.polynomials.recurrence import Recurrence
 
 AssumeA = Literal["her", "pos", "gen"]
+COMPARED = 1_000_000
+"""Stored entries up to which each is compared with its partner. Beyond, two products tell: the
+comparison may take as long as twenty on a graph, and the whole solve as long as that."""
 _ASSUMPTIONS = ("her", "pos", "gen")
 _COMPUTE = {"f": np.float32, "d": np.float64, "F": np.complex64, "D": np.complex128}
 
@@ -235,24 +238,21 @@ def _canonical(A: Any, dtype: np.dtype[Any]) -> sp.csr_array:
 
 
 def _looks_hermitian(operator: Operator, need: bool) -> bool:
-    defect = operator.backend.hermitian_defect()
     tolerance = 1e4 * float(np.finfo(operator.dtype).eps)
-    if defect is not None:
+    stored = operator.row_facts() is not None
+    if stored and operator.nnz > COMPARED:
+        gap, size = _hermitian_gap(operator)
+        if gap <= 1e-3 * tolerance * size < np.inf:
+            return True
+    if stored:
+        defect = cast("float", operator.backend.hermitian_defect())
         facts = cast("RowFacts", operator.row_facts())
         size = float(max(np.abs(facts.diagonal).max(), facts.radius.max()))
         if defect <= tolerance * size:
             return True
         found = f"max |a_ij - conj(a_ji)| is {defect:.3g} against a norm of {size:.3g}"
     else:
-        rng = np.random.default_rng(602214076)
-        x, y = rng.standard_normal((2, operator.n)).astype(operator.dtype)
-        if operator.dtype.kind == "c":
-            x, y = (v + 1j * rng.standard_normal(operator.n) for v in (x, y))
-        Ax, Ay = operator.matmul(x), operator.matmul(y)
-        gap = abs(np.vdot(y, Ax) - np.conj(np.vdot(x, Ay)))
-        size = float(
-            np.linalg.norm(Ax) * np.linalg.norm(y) + np.linalg.norm(Ay) * np.linalg.norm(x)
-        )
+        gap, size = _hermitian_gap(operator)
         if not np.isfinite(size):
             raise InputError(
                 "A must map finite vectors to finite ones; its product with a random vector is "
@@ -268,3 +268,16 @@ def _looks_hermitian(operator: Operator, need: bool) -> bool:
             "0.5 * (A + A.conj().T), or declare assume_a='her' to skip the test."
         )
     return False
+
+
+def _hermitian_gap(operator: Operator) -> tuple[float, float]:
+    """Return ``|y* A x - conj(x* A y)|`` for random x, y, and what to measure it by; 2 products."""
+    rng = np.random.default_rng(602214076)
+    x, y = rng.standard_normal((2, operator.n)).astype(operator.dtype)
+    if operator.dtype.kind == "c":
+        x, y = (v + 1j * rng.standard_normal(operator.n) for v in (x, y))
+    with np.errstate(over="ignore", invalid="ignore"):
+        Ax, Ay = operator.matmul(x), operator.matmul(y)
+        gap = abs(np.vdot(y, Ax) - np.conj(np.vdot(x, Ay)))
+        size = np.linalg.norm(Ax) * np.linalg.norm(y) + np.linalg.norm(Ay) * np.linalg.norm(x)
+    return float(gap), float(size)

@@ -6,6 +6,7 @@ Source
 
 from __future__ import annotations
 
+import time
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
@@ -142,6 +143,7 @@ def preconditioner(
     >>> info, bool(np.linalg.norm(A @ x - 1.0) <= 1.1e-8 * 40)
     (0, True)
     """
+    begin = time.perf_counter()
     _check_options(method, scaling, precision, spectrum, execution)
     if degree is not None:
         degree = checked_degree(degree)
@@ -162,6 +164,7 @@ def preconditioner(
             spectrum=spectrum,
             execution=execution,
             rng=rng,
+            begin=begin,
         )
     return M if deflate is None else _deflated(operator, M, deflate, rng)
 

@@ -50,12 +50,14 @@ def hermitian_preconditioner(
     spectrum: Spectrum | None = None,
     execution: Execution | None = None,
     rng: Rng = None,
+    begin: float | None = None,
 ) -> Preconditioner:
     """Return a positive definite polynomial ``M ~ inv(A)`` of a Hermitian A.
 
-    The arguments, costs and errors are those of `preconditioner`, which validates them.
+    The arguments, costs and errors are those of `preconditioner`, which validates them; ``begin``
+    is when set-up began.
     """
-    begin = time.perf_counter()
+    begin = time.perf_counter() if begin is None else begin
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
     # A bound that did not come from these products may be wrong: it is watched at run time.
     watch = spectrum is not None or operator.row_facts() is None
