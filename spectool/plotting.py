@@ -288,14 +288,9 @@ def roofline(
     .. [1] Williams, Waterman, Patterson, Roofline: an insightful visual performance model, Comm.
        ACM 52 (2009).
     """
-    series = {
-        name: np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
-        for name, pairs in points.items()
-        if len(pairs)
-    }
-    for name, values in (*series.items(), *((key, np.array(gb)) for key, gb in roofs.items())):
-        if not (np.isfinite(values).all() and (values > 0).all()):
-            raise InputError(f"{name!r} must hold positive finite numbers; got {values.tolist()}.")
+    series = _positive_pairs(points)
+    for name, bandwidth in roofs.items():
+        _check_positive(name, np.array(bandwidth))
     axes = _axes(ax)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -338,6 +333,76 @@ def roofline(
     if series or roofs:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return axes
+
+
+def calibration(
+    points: Mapping[str, Sequence[Any]],
+    *,
+    ax: Axes | None = None,
+    colors: Mapping[str, str] | None = None,
+    markers: Mapping[str, str] | None = None,
+) -> Axes:
+    """Draw true against predicted counts, with the diagonal and factors of two around it.
+
+    Parameters
+    ----------
+    points : mapping of str to sequence
+        Pairs ``(predicted, true)`` per series, all positive. Empty ones are left out.
+    ax : Axes, optional
+        Where to draw.
+    colors, markers : mapping of str to str, optional
+        Per series.
+
+    Returns
+    -------
+    Axes
+        Logarithmic on both axes, square.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive and finite.
+    """
+    series = _positive_pairs(points)
+    axes = _axes(ax)
+    everything = np.concatenate([*series.values()]) if series else np.array([[1.0, 10.0]])
+    ends = np.array([everything.min() / 1.5, everything.max() * 1.5])
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    axes.fill_between(ends, ends / 2, ends * 2, color="#e8e8e8", linewidth=0, zorder=1)
+    axes.plot(ends, ends, color="#777777", linewidth=0.9, zorder=2)
+    for position, (name, pairs) in enumerate(series.items()):
+        axes.plot(
+            *pairs.T,
+            (markers or {}).get(name, _MARKERS[position % len(_MARKERS)]),
+            color=(colors or {}).get(name, OKABE_ITO[position % len(OKABE_ITO)]),
+            markersize=4.5,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            label=_plain(name),
+            zorder=3,
+        )
+    axes.set_xlabel("predicted (shaded: within a factor of 2)")
+    axes.set_ylabel("true")
+    if series:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return axes
+
+
+def _positive_pairs(points: Mapping[str, Sequence[Any]]) -> dict[str, FloatArray]:
+    """Return the series that are not empty, shape (m, 2) each; refuse what has no logarithm."""
+    series = {
+        name: np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
+        for name, pairs in points.items()
+        if len(pairs)
+    }
+    for name, values in series.items():
+        _check_positive(name, values)
+    return series
+
+
+def _check_positive(name: str, values: FloatArray) -> None:
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise InputError(f"{name!r} must hold positive finite numbers; got {values.tolist()}.")
 
 
 def _leading(value: float) -> int:

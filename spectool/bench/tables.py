@@ -171,6 +171,8 @@ def solve_bars(rows: Sequence[Row]) -> list[str]:
         near, total, slow, large = 0, 0, [], []
         for group in groups:
             row = {row.method: row for row in group}
+            if name not in row or JACOBI not in row:
+                continue  # interrupted, or the matrix could not be made
             ours, jacobi = row[name], row[JACOBI]
             rivals = [r.seconds for r in group if r.outcome.solved and r.method in UNFACTORIZED]
             if not rivals or not ours.outcome.solved:
