@@ -23,8 +23,11 @@ GAPS = (1.0, 3.0)
 
 
 def is_definite(spectrum: Spectrum) -> bool:
-    """Whether all Ritz values have one sign; A is negative definite then, as far as is seen."""
-    return bool(spectrum.ritz_values[-1] <= 0 or spectrum.ritz_values[0] >= 0)
+    """Whether all eigenvalues have one sign: A is negative definite then, as far as is seen.
+
+    A short probe may miss the few negative ones that A's diagonal proves; the safe end does not.
+    """
+    return bool(spectrum.ritz_values[-1] <= 0 or spectrum.interval[0] >= 0)
 
 
 def _designs(spectrum: Spectrum, degree: int | None) -> Iterator[Recurrence]:
