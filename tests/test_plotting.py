@@ -132,6 +132,21 @@ def test_roofline_needs_positive_numbers(points, roofs):
         plotting.roofline(points, roofs, ax=plotting.blank_axes())
 
 
+def test_calibration_shows_the_diagonal_and_the_points():
+    points = {"a": [(10, 12), (1000, 400)], "b": [(3, 3)], "c": []}
+    ax = plotting.calibration(points, ax=plotting.blank_axes(), markers={"b": "x"})
+    diagonal, a, b = ax.get_lines()
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_array_equal(a.get_xydata(), points["a"])
+    assert b.get_marker() == "x"
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert ax.get_xlim() == ax.get_ylim()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert plotting.calibration({}, ax=plotting.blank_axes()).get_legend() is None
+    with pytest.raises(st.errors.InputError, match="positive"):
+        plotting.calibration({"a": [(1, np.inf)]}, ax=plotting.blank_axes())
+
+
 def test_svg_is_an_element_with_ids_of_its_own():
     ax = plotting.convergence({"$a_1$ <b>": [(1, 1.0), (2, 0.5)]}, ax=plotting.blank_axes())
     svg = plotting.to_svg(ax, label='a "b" <c> & d', key="first")
