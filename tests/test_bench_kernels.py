@@ -14,6 +14,7 @@ from rich.console import Console
 
 from spectool import gallery
 from spectool.backends import execution
+from spectool.backends.cpu import CpuBackend
 from spectool.bench import kernels
 from spectool.bench.kernel_bars import bars
 from spectool.bench.kernel_cases import (
@@ -28,7 +29,7 @@ from spectool.bench.kernel_cases import (
 )
 from spectool.bench.kernel_records import Comparison, KernelRun, Roof, Timing, compared
 from spectool.bench.kernel_tables import as_tables, draw_roofline
-from spectool.bench.kernels import interleaved, measure_roof, n_steps, run_kernels
+from spectool.bench.kernels import executed, interleaved, measure_roof, n_steps, run_kernels
 from spectool.bench.machine import describe
 from spectool.errors import InputError
 
@@ -319,3 +320,12 @@ def test_the_script_runs():
     command = [sys.executable, "benchmarks/kernels.py", "--tiny", "--no-progress"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "poisson 5x5" in done.stdout
+
+
+def test_halves_are_not_taken_for_compressed_rows():
+    """They were once: their timings went to the job of CSR, their bits did not."""
+    A = gallery.poisson((30, 30))
+    halves = CpuBackend(A).prepared(1.0, execution.Execution(format="half"))
+    assert executed(halves, 1, 16).plan == "half"
+    assert executed(halves, 8, 16).plan == "csr"
+    assert executed(CpuBackend(A), 1, 16).plan == "csr"

@@ -40,7 +40,6 @@ from spectool.bench.kernel_records import (
 )
 from spectool.bench.machine import describe
 from spectool.errors import InputError
-from spectool.kernels.formats import Csr, LongCsr
 from spectool.kernels.stream import read, triad
 from spectool.kernels.team import available_threads
 from spectool.polynomials import Recurrence
@@ -232,8 +231,7 @@ def executed(backend: CpuBackend, columns: int, degree: int) -> Executed:
     width = None if columns == 1 else columns
     together, _ = backend._plan(width, degree, columns * backend.nnz * degree)
     passes = -(-degree // together.depth)
-    compressed = isinstance(backend._matrix(width), Csr | LongCsr)
-    plan = "csr" if compressed else backend.report.format
+    plan = backend.report.format if width is None else "csr"  # blocks run over compressed rows
     return Executed(plan, -(-degree // passes), together.parts)
 
 
