@@ -19,7 +19,7 @@ import spectool
 from spectool.backends import execution
 from spectool.backends.cpu import SERIAL_BELOW
 from spectool.eigen import filters
-from spectool.functions import dense_funm, funm, lanczos_funm
+from spectool.functions import choice, dense_funm, lanczos_funm
 from spectool.kernels import dia, formats, lanczos
 from spectool.preconditioners import general, monitor, polynomial, selection
 from spectool.spectrum import estimate
@@ -83,7 +83,9 @@ myst_substitutions = {
     "MOST_STEPS": str(general.MOST_STEPS),
     "MAX_BASIS": f"{lanczos_funm.MAX_BASIS_BYTES / 2**30:g} GiB",
     "MAX_N": str(dense_funm.MAX_N),
-    "AMPLIFICATION": f"{funm.AMPLIFICATION:.0e}".replace("e+0", "e"),
+    "AMPLIFICATION": f"{choice.MOST_AMPLIFIED:.0e}".replace("e+0", "e"),
+    "UNPROBED": str(choice.UNPROBED),
+    "PRICED_FROM": f"{choice.PRICED_FROM:,}".replace(",", " "),
     "MAX_DEGREE": str(filters.MAX_DEGREE),
     "SHARPNESS": f"{filters.SHARPNESS:g}",
     "SUPPRESSION": f"{filters.SUPPRESSION:.0e}".replace("e+0", "e"),

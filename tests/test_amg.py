@@ -15,7 +15,7 @@ from spectool.errors import BackendUnavailableError, InputError, NotPositiveDefi
 from spectool.polynomials import chebyshev_inverse, fourth_kind_inverse
 from spectool.preconditioners.amg import accelerate, amg
 
-pyamg = pytest.importorskip("pyamg")
+pyamg = pytest.importorskip("pyamg", reason="builds the hierarchies; an optional extra")
 # pyamg's own: scipy's sparse matrices and conversions to BSR are on their way out.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning"),
@@ -174,7 +174,8 @@ def test_matrices_of_any_unit_and_single_precision(rng):
     assert M.dtype == np.float32
     assert (M @ b).dtype == np.float32
     assert solve(A, M, b, rtol=1e-6) <= 12
-    for unit in (1e-60, 1e60):
+    # S r alone leaves the range of single precision beyond 1e-76 and 1e76.
+    for unit in (1e-300, 1e-100, 1e-60, 1e60, 1e100, 1e300):
         M = amg(unit * A, precision="float32", rng=SEED)
         assert solve(A, sla.aslinearoperator(unit * M), rng.standard_normal(1600)) <= 12
 
@@ -221,6 +222,49 @@ def test_singular_matrices_are_solved_in_their_range(small_coarse, rng):
     b = rng.standard_normal(900)
     b -= b.mean()
     assert solve(A, M, b) <= 20
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("coarse", [12, 300])
+def test_graphs_of_many_components(precision, coarse, monkeypatch):
+    """Each is a null vector, of which coarser levels hold rounding errors of either sign."""
+    for module in ("hierarchy", "amg"):
+        monkeypatch.setattr(f"spectool.preconditioners.{module}.COARSE", coarse)
+    several = 0
+    for seed in range(SEED, SEED + 20):
+        rng = np.random.default_rng(seed)
+        n = int(rng.choice([30, 120, 400]))
+        W = sp.random_array((n, n), density=rng.choice([1.0, 2.0, 4.0]) / n, rng=rng)
+        W = W + W.T
+        W = W - sp.diags_array(W.diagonal())
+        unit = rng.choice([1e-80, 1.0, 1e80])
+        A = sp.csr_array(unit * (sp.diags_array(W.sum(axis=1)) - W))
+        M = amg(A, precision=precision, rng=seed)
+        several += len(M.report.levels) > 1
+        dense = M @ np.eye(n)
+        s = 1.0 / np.sqrt(dense.diagonal())
+        lam = np.linalg.eigvalsh(s[:, None] * dense * s)
+        assert lam[0] > 0
+        b = A @ rng.standard_normal(n)
+        for solver in (st.cg, st.minres):
+            assert solver(A, b, M=M, rtol=1e-8).converged
+    assert several >= 5
+
+
+@pytest.mark.parametrize("n", [1, 400])
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_zero_matrix_is_refused(n, stored):
+    A = sp.diags_array(np.zeros(n), format="csr") if stored else sp.csr_array((n, n))
+    with pytest.raises(NotPositiveDefiniteError, match="A is zero"):
+        st.preconditioner(A, base="amg")
+
+
+def test_single_precision_keeps_ill_conditioned_coarse_levels_definite():
+    for seed in range(SEED, SEED + 10):
+        lam = 10.0 ** -np.random.default_rng(seed).uniform(0, 10, 150)
+        A = st.gallery.random_spectrum(lam, rounds=3, rng=seed)
+        coarse = amg(A, precision="float32", rng=seed).cycle.coarse
+        assert np.linalg.eigvalsh(coarse.astype(np.float64))[0] > 0
 
 
 def test_small_matrices_are_inverted(rng):
@@ -322,6 +366,8 @@ def test_indefinite_levels_are_refused(small_coarse):
         amg(sp.csr_array(A - 3.0 * sp.eye_array(400)))
     with pytest.raises(NotPositiveDefiniteError, match=r"a\[0, 0\] = -4"):
         accelerate(Fake({"A": -A}))
+    with pytest.raises(NotPositiveDefiniteError, match=r"a\[1, 1\] = 0"):
+        accelerate(Fake({"A": sp.csr_array([[1.0, 2.0], [2.0, 0.0]])}))
     with pytest.raises(NotPositiveDefiniteError, match="eigenvalue"):
         accelerate(Fake({"A": sp.csr_array([[1.0, 2.0], [2.0, 1.0]])}))
 

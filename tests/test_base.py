@@ -118,7 +118,7 @@ def test_iterations_fall_by_the_degree(rng):
 
 
 def test_a_multigrid_cycle_as_the_base(rng):
-    pytest.importorskip("pyamg")
+    pytest.importorskip("pyamg", reason="builds the hierarchy; an optional extra")
     from spectool.preconditioners.amg import amg
 
     A = gallery.poisson((30, 30))

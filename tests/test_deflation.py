@@ -73,7 +73,8 @@ def test_ritz_vectors_fit_the_preconditioner(rng):
     M = st.preconditioner(A, method="jacobi")
     lam = eigh(A.toarray(), np.diag(A.diagonal()), eigvals_only=True)
     vectors, values, n_matvecs = smallest_ritz_vectors(A, 4, M=M, rng=SEED)
-    np.testing.assert_allclose(values, lam[:4], rtol=1e-3)
+    # CG to 1e-8 finds them: of six seeds the worst was off by 5e-7.
+    np.testing.assert_allclose(values, lam[:4], rtol=1e-5)
     np.testing.assert_allclose(vectors.T @ A @ vectors, np.eye(4), atol=1e-8)
     b = rng.standard_normal(168)
     plain, better = scipy_iterations(A, b, M), scipy_iterations(A, b, deflated(A, M, vectors))

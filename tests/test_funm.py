@@ -478,7 +478,10 @@ def test_solution_prints_a_sentence():
 @pytest.mark.parametrize(
     ("f", "b", "options"),
     [
-        ("cosh", np.ones(25), {}),
+        ("tan", np.ones(25), {}),
+        ("power(x)", np.ones(25), {}),
+        ("power(inf)", np.ones(25), {}),
+        ([], np.ones(25), {}),
         (3, np.ones(25), {}),
         ("exp", np.ones(24), {}),
         ("exp", np.ones((25, 2, 2)), {}),
@@ -489,18 +492,26 @@ def test_solution_prints_a_sentence():
         ("exp", np.ones(25), {"rtol": 0.0}),
         ("exp", np.ones(25), {"rtol": 1.5}),
         ("exp", np.ones(25), {"rtol": np.nan}),
-        ("exp", np.ones(25), {"t": 0.0}),
         ("exp", np.ones(25), {"t": np.inf}),
-        ("exp", np.ones(25), {"t": 1j}),
+        ("exp", np.ones(25), {"t": [1.0, np.nan]}),
+        ("exp", np.ones(25), {"t": np.ones((2, 2))}),
+        ("exp", np.ones(25), {"t": []}),
+        ("exp", np.ones(25), {"t": True}),
+        ("log", np.ones(25), {"t": 1j}),
         ("exp", np.ones(25), {"t": "1"}),
-        ("exp", np.ones(25), {"method": "rational"}),
+        ("exp", np.ones(25), {"method": "arnoldi"}),
+        ("exp", np.ones(25), {"method": "krylov"}),
+        ("log", np.ones(25), {"method": "preconditioned"}),
         ("exp", np.ones(25), {"maxiter": 0}),
+        ("exp", np.ones(25), {"max_matvecs": 0}),
+        ("exp", np.ones(25), {"max_memory": -1}),
+        ("exp", np.ones(25), {"max_time": "1"}),
+        ("exp", np.ones(25), {"callback": 3}),
         ("exp", np.ones(25), {"spectrum": (0.0, 8.0)}),
-        ("exp", np.ones(25), {"assume_a": "gen"}),
+        ("exp", np.ones(25), {"assume_a": "gen", "method": "chebyshev"}),
         ("exp", np.ones(25), {"t": 1e9}),
         (lambda z: z[:2], np.ones(25), {}),
         (lambda z: np.full_like(z, np.nan), np.ones(25), {}),
-        (lambda z: np.exp(1j * z), np.ones(25), {}),
     ],
 )
 def test_malformed_calls(f, b, options):
@@ -509,7 +520,7 @@ def test_malformed_calls(f, b, options):
 
 
 @pytest.mark.parametrize(
-    "f", [lambda z: z[:2], lambda z: np.full_like(z, np.nan), lambda z: np.exp(1j * z)]
+    "f", [lambda z: z[:2], lambda z: np.full_like(z, np.nan), lambda z: np.full(z.shape, "a")]
 )
 def test_malformed_callables_are_refused_by_lanczos_too(f):
     with pytest.raises(InputError):
@@ -518,7 +529,7 @@ def test_malformed_callables_are_refused_by_lanczos_too(f):
 
 @pytest.mark.parametrize(
     "options",
-    [{"rtol": 2.0}, {"t": 0.0}, {"method": "rational"}, {"maxiter": 0}, {"spectrum": 3}],
+    [{"rtol": 2.0}, {"t": [1.0]}, {"method": "krylov"}, {"maxiter": 0}, {"spectrum": 3}],
     ids=str,
 )
 def test_matrix_function_refuses_at_once(options):
@@ -558,13 +569,13 @@ def test_matrix_function_is_an_operator(name):
         assert reference.relative_error(y, expected) <= 1e-9
     assert F.H is F
     assert F.solution.converged
-    assert F.n_matvecs > F.spectrum.n_matvecs
+    assert F.n_matvecs > 0
 
 
 def test_probe_is_made_once():
     A = st.gallery.poisson((15, 15))
     spectrum = st.estimate_spectrum(A, rng=SEED)
-    alone = st.funm_multiply("exp", A, np.ones(225), t=-1.0, rng=SEED)
+    alone = st.funm_multiply("exp", A, np.ones(225), t=-1.0, method="chebyshev", rng=SEED)
     shared = st.funm_multiply("exp", A, np.ones(225), t=-1.0, spectrum=spectrum)
     assert np.array_equal(alone.y, shared.y)
     assert alone.n_matvecs == shared.n_matvecs + spectrum.n_matvecs

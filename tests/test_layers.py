@@ -107,7 +107,7 @@ def test_only_two_or_three_positional_arguments():
 
 def test_layers_hold():
     command = shutil.which("lint-imports", path=Path(sys.executable).parent)
-    if command is None:
+    if command is None:  # a tool of developers, which a plain "pip install spectool" lacks
         pytest.skip("import-linter is not installed")
     done = subprocess.run(
         [command, "--no-cache"],

@@ -279,6 +279,23 @@ def test_distribution_functions_agree(end):
         assert spectrum.count(lower, upper).value <= spectrum.n * (1 + 100 * EPS)
 
 
+@pytest.mark.parametrize("power", [-460, -332, 332, 490])
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_distributions_of_any_unit(power, shift):
+    """Differences of eigenvalues have cubes that leave the range of double precision."""
+    A, unit = st.gallery.poisson((20, 20)) - shift * sparse.eye_array(400), np.ldexp(1.0, power)
+    plain, scaled = (st.estimate_spectrum(B, rng=SEED) for B in (A, sparse.csr_array(unit * A)))
+    x = np.linspace(-4.0, 9.0, 101)
+    # Powers of two round nothing; logarithms of positive eigenvalues do, to eps log(unit).
+    options = {"rtol": 1e-9, "atol": 1e-10}
+    np.testing.assert_allclose(scaled.cumulative(unit * x), plain.cumulative(x), **options)
+    np.testing.assert_allclose(scaled.density(unit * x) * unit, plain.density(x), **options)
+    np.testing.assert_allclose(scaled.sample(50) / unit, plain.sample(50), **options)
+    for lo, hi in ((-1.0, 1.0), (0.5, 4.0)):
+        one, two = plain.count(lo, hi), scaled.count(unit * lo, unit * hi)
+        np.testing.assert_allclose(two, one, rtol=1e-6)
+
+
 def test_gauss_quadrature_is_exact_for_its_start_vector():
     A = st.gallery.poisson(POISSON)
     spectrum = st.estimate_spectrum(A, n_probes=40, rng=SEED)
@@ -386,3 +403,13 @@ def test_virtual_spectra_are_ascending_and_inside(problem, m):
     assert (np.diff(sample) >= 0).all()
     assert sample[0] >= lower - room
     assert sample[-1] <= upper + room
+
+
+@pytest.mark.parametrize("power", [-520, -664, -1000])
+def test_operators_whose_squares_underflow(power):
+    A = st.gallery.poisson((9, 9))
+    usual = st.estimate_spectrum(A, rng=SEED)
+    tiny = st.estimate_spectrum(2.0**power * A, rng=SEED)
+    assert np.array_equal(tiny.ritz_values, 2.0**power * usual.ritz_values)
+    assert tiny.interval == tuple(2.0**power * np.array(usual.interval))
+    assert tiny.n_matvecs == usual.n_matvecs

@@ -55,7 +55,7 @@ for name, f in functions.items():
 # %%
 # The indefinite case: the sign function of a shifted matrix. Ritz values wander through the gap
 # around zero, so Lanczos takes nearly twice as many steps as the matrix has rows. For a matrix
-# this small the automatic choice gives up after n steps and diagonalizes it.
+# this small the automatic choice gives up after n / 2 steps and diagonalizes it.
 
 shift = 0.5 * (lam[n // 2] + lam[n // 2 - 1])
 B = A - shift * scipy.sparse.eye_array(n)

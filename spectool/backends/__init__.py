@@ -61,6 +61,22 @@ class Backend(Protocol):
         One product; two reductions, three where ``basis`` (k, n) has rows to project out.
         """
 
+    def lanczos_steps(
+        self,
+        previous: Array,
+        current: Array,
+        norms: FloatArray,
+        back: FloatArray,
+        following: Array,
+        unit: float = 1.0,
+    ) -> FloatArray:
+        """Make one Lanczos step for every column of a block; return alphas and norms, (2, m).
+
+        Blocks hold Lanczos vectors times their norms. With ``v = current / norms``, ``following``
+        gets ``unit A v - alphas v - back previous``, where ``alphas = v* unit A v``; its columns'
+        norms are returned. One product per column; two reductions in all.
+        """
+
     def product_dot(self, p: Array, q: Array) -> Any:
         """Do ``q <- A p`` and return ``p* q``; vectors in A's dtype. One product, one reduction."""
 

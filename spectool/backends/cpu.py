@@ -20,7 +20,7 @@ from spectool.backends.execution import (
     steps_per_pass,
 )
 from spectool.backends.layout import scaled_data
-from spectool.kernels import half, iteration, lanczos, structure, sweeps
+from spectool.kernels import half, iteration, lanczos, lockstep, structure, sweeps
 from spectool.kernels.block import multiply
 from spectool.kernels.formats import LANES, Matrix
 from spectool.kernels.half import Half
@@ -255,6 +255,28 @@ class CpuBackend:
         )  # fmt: skip
         run(lanczos.lanczos_step, arguments, together, alone)
         return float(out[0]), float(out[1])
+
+    def lanczos_steps(
+        self,
+        previous: Array,
+        current: Array,
+        norms: FloatArray,
+        back: FloatArray,
+        following: Array,
+        unit: float = 1.0,
+    ) -> FloatArray:
+        """Write the next Lanczos vectors of m columns; return alphas and norms."""
+        if self._layout.order is not None:
+            return self._in_order.lanczos_steps(previous, current, norms, back, following, unit)
+        m = current.shape[1]
+        together, alone = self._chunks(m * self.nnz)
+        columns, out = None if m == 1 else m, np.empty((2, m))
+        arguments = lockstep.arguments(
+            self._matrix(columns), previous, current, following, norms, back, unit, out,
+            together.parts,
+        )  # fmt: skip
+        run(lockstep.lanczos_steps, arguments, together, alone)
+        return out
 
     def product_dot(self, p: Array, q: Array) -> Any:
         """Do ``q <- A p`` and return ``p* q``; vectors in A's dtype. One product, one reduction."""

@@ -52,6 +52,9 @@ HALF_GAIN = 1.15
 """Least measured gain for which a symmetric matrix is kept by half."""
 HALVED = 150
 """Products that repay symmetric halves, which cost 10 to 20 and gain about a third of each."""
+HALVED_ROWS = 10
+"""Entries per row below which vectors, not the matrix, are most of the traffic: nothing was gained
+on meshes and random graphs of 6 to 8."""
 REORDERED = 1_500
 """Products that repay reverse Cuthill-McKee, which costs 100 to 400."""
 ENTRY_SECONDS = 5e-10
@@ -194,7 +197,8 @@ def choose(A: sp.csr_array, execution: Execution, products: float) -> Layout:
     elif depth is None:
         depth, why_depth = steps_per_pass(matrix, strips, B.nnz, None)
         streams = n_bytes(matrix) > 1.5 * cache_bytes()
-        if execution.format == "auto" and depth == 1 and streams and products >= HALVED:
+        halvable = products >= HALVED and B.nnz >= HALVED_ROWS * n
+        if execution.format == "auto" and depth == 1 and streams and halvable:
             halves, gain = _halved(B, matrix, base.report.threads)
             if halves is not None and gain >= HALF_GAIN:
                 fit, matrix = Fit("half", 1.0), halves
@@ -231,12 +235,14 @@ def _halved(A: sp.csr_array, matrix: Matrix, threads: int) -> tuple[Half | None,
         half.product: (halves, x, out, private),
     }
     best = dict.fromkeys(jobs, np.inf)
-    for attempt in range(6):
+    for attempt in range(4):
         for function, arguments in jobs.items():
             begin = time.perf_counter()
             run(function, arguments, together, alone)
             if attempt > 0:  # the first compiles
                 best[function] = min(best[function], time.perf_counter() - begin)
+        if attempt > 0 and best[sweeps.product] < best[half.product]:
+            break  # not to be made up for by noise
     return halves, best[sweeps.product] / best[half.product]
 
 

@@ -67,10 +67,15 @@ class GenericBackend:
         return np.asarray(scale * self._product(scale * X))
 
     def _product(self, X: Array) -> Array:
-        if isinstance(self.A, LinearOperator):
-            Y = self.A.matvec(X) if X.ndim == 1 else self.A.matmat(X)
-        else:
+        if not isinstance(self.A, LinearOperator):
             Y = self.A @ X
+        elif X.ndim == 1:
+            Y = self.A.matvec(X)
+        else:
+            try:
+                Y = self.A.matmat(X)
+            except ValueError:  # scipy hands columns of shape (n, 1) to a matvec made for (n,)
+                Y = np.stack([self.A.matvec(x) for x in np.ascontiguousarray(X.T)], axis=1)
         return np.asarray(Y, dtype=np.result_type(self.dtype, X.dtype))
 
     def apply(self, recurrence: Recurrence, X: Array, *, order: str | None = None) -> Array:
@@ -104,6 +109,24 @@ class GenericBackend:
         norm = float(np.linalg.norm(r))
         following[:] = r / norm if norm > 0 else r
         return alpha, norm
+
+    def lanczos_steps(
+        self,
+        previous: Array,
+        current: Array,
+        norms: FloatArray,
+        back: FloatArray,
+        following: Array,
+        unit: float = 1.0,
+    ) -> FloatArray:
+        """Write the next Lanczos vectors of m columns; return alphas and norms."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            V = current[:, 0] if current.shape[1] == 1 else current
+            R = (unit / norms) * self.matmul(V).reshape(current.shape) - back * previous
+            alphas = column_dots(current, R) / norms
+            R -= (alphas / norms) * current
+            following[:] = R
+            return np.stack([alphas, np.sqrt(column_dots(R, R))])
 
     def product_dot(self, p: Array, q: Array) -> Any:
         """Do ``q <- A p`` and return ``p* q``."""
@@ -177,5 +200,21 @@ class GenericBackend:
         """Return the backend whose vectors have another precision."""
         if np.dtype(dtype) == self.dtype:
             return self
-        A = self.A.astype(dtype) if isinstance(self.A, np.ndarray) else self.A
-        return type(self)(A, scale=self.scale, dtype=dtype)
+        if isinstance(self.A, np.ndarray):  # scaled first: A's own unit may leave dtype's range
+            return type(self)(self._scaled_array().astype(dtype), dtype=dtype)
+        return type(self)(self.A, scale=self.scale, dtype=dtype)
+
+
+def column_dots(X: Array, Y: Array) -> FloatArray:
+    """Return the real parts of ``x_j* y_j`` for row-major blocks (n, m), summed in float64."""
+    n, m = X.shape
+    if X.dtype.kind == "c":
+        X, Y = (np.ascontiguousarray(block).view(block.real.dtype) for block in (X, Y))
+    width = X.shape[1]
+    # Sums of sums: one after the other, 10^7 addends would lose digits.
+    panel = 1024
+    whole = n // panel * panel
+    x, y = (block[:whole].reshape(-1, panel, width) for block in (X, Y))
+    sums = np.einsum("pij,pij->pj", x, y, dtype=np.float64).sum(axis=0)
+    sums += np.einsum("ij,ij->j", X[whole:], Y[whole:], dtype=np.float64)
+    return np.asarray(sums.reshape(m, -1).sum(axis=1), dtype=np.float64)

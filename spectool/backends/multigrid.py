@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Coefficients = tuple[Array, Array, Array, Array]
 FAMILIAR = 1e9
 """Largest and inverse of the smallest norm of vectors that enter single precision as they are."""
+LARGEST_POWER = 1000
+"""Largest exponent of a unit: its inverse is finite."""
 _PADDING = 16
 """Values between the scratch of two threads, so that they share no cache line."""
 
@@ -101,12 +103,15 @@ class VCycle:
         program = self._spare.pop() if self._spare else _Program(self.levels, self.coarse)
         unit = 1.0
         if np.finfo(program.rhs.dtype).bits < np.finfo(r.dtype).bits:
+            r = self.scale * r
             largest = float(np.abs(r).max(initial=0.0))
             if not 1.0 / FAMILIAR <= largest <= FAMILIAR:
-                # A power of two keeps vectors of any unit inside the smaller range.
-                unit = float(np.exp2(np.frexp(largest)[1]))
+                # A power of two keeps A and vectors of any unit inside the smaller range.
+                unit = float(np.exp2(np.clip(np.frexp(largest)[1], -LARGEST_POWER, LARGEST_POWER)))
                 r = r * (1.0 / unit)
-        np.multiply(self.scale, r, out=program.rhs, casting="same_kind")
+            np.copyto(program.rhs, r, casting="same_kind")
+        else:
+            np.multiply(self.scale, r, out=program.rhs, casting="same_kind")
         for call in program.calls:
             run(*call)
         answer: Array = program.answer * (self.scale if unit == 1.0 else self.scale * unit)

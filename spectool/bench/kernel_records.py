@@ -211,7 +211,7 @@ class Comparison:
         return {
             name: self.seconds(dtype, name) / self.seconds(dtype, name + BLOCKED)
             for name in PLANS
-            if self[dtype, name + BLOCKED] is not None
+            if self[dtype, name + BLOCKED] is not None and self[dtype, name] is not None
         }
 
     def loss(self, dtype: str) -> float:

@@ -20,6 +20,8 @@ from spectool.backends.execution import Execution, plain, time_slices
 from spectool.backends.layout import Fit, FormatName, convert, forced
 from spectool.functions import funm_multiply
 from spectool.kernels import sweeps
+from spectool.krylov import LockstepLanczos
+from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
 from spectool.preconditioners import preconditioner
 
@@ -66,6 +68,10 @@ def _sweep(A: sp.csr_array, fit: Fit, dtype: Any) -> None:
         basis = np.ascontiguousarray(X[:, :2].T)
         for rows in (basis[:0], basis):
             backend.lanczos_step(np.zeros_like(x), x, 0.0, rows, np.empty_like(x))
+        for starts in (x[:, None], X):
+            process = LockstepLanczos(Operator(backend, "her"), starts)
+            process.step()
+            process.combine(np.ones((1, starts.shape[1], 1)))
 
 
 def _halve(A: sp.csr_array, dtype: Any) -> None:

@@ -1,230 +1,198 @@
-"""Lanczos-FA: ``f(A) b ~ ||b|| V f(T) e_1`` for one vector, with an error estimate per check.
+"""Lanczos-FA: ``f(t A) b ~ ||b|| V f(t T) e_1`` per column, all columns and functions together.
 
 Source
     Saad, Analysis of some Krylov subspace approximations to the matrix exponential operator, SINUM
-    29 (1992); Chen, Greenbaum, Musco and Musco, SIMAX 43 (2022), for the error bounds; Musco,
-    Musco and Sidford, Stability of the Lanczos method for matrix function approximation, SODA 2018,
-    for why no reorthogonalization is needed.
+    29 (1992); Musco, Musco and Sidford, Stability of the Lanczos method for matrix function
+    approximation, SODA 2018, for why no reorthogonalization is needed.
 Deviations
-    (1) the bounds take the smallest Ritz value less its residual for the smallest eigenvalue, so
-    they are estimates;
-    (2) the basis is dropped once it outgrows ``MAX_BASIS_BYTES`` and regenerated in a second pass.
-Cost per step
-    1 matvec, 2 reductions, 1 stored vector (or 3 in all and twice the matvecs).
+    The basis is dropped once it outgrows the memory and regenerated in a second pass.
+Cost per step and column
+    1 matvec (one pass over A serves all columns), 2 reductions, 1 stored vector (or 3 in all and
+    twice the matvecs). Several functions and times share the basis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
 
-from spectool._types import Array, FloatArray
-from spectool.errors import NotPositiveDefiniteError
-from spectool.functions.scalar import ScalarFunction, outside_domain, safe_norm
-from spectool.kernels.tridiagonal import log_shifted_residuals
-from spectool.krylov import LanczosProcess, jacobi_eigen
-from spectool.operators import Operator
+from spectool._types import Array
+from spectool.functions.error_rules import Jacobi, Rule, error_rule
+from spectool.functions.scalar import safe_norm
+from spectool.functions.task import Answer, FunctionState, Target, Task
+from spectool.krylov import LockstepLanczos, second_pass
 from spectool.results import Status
 
 MAX_BASIS_BYTES = 2**30
-FIRST_CHECK = 8
+"""Basis that is kept where the caller names no limit."""
+SPACING = 4
+"""Fewest steps between two checks; twice as many before the first."""
+SLACK = 10.0
+"""Most that the bound may exceed rtol where the estimate meets it: what the verb promises."""
+FEWER = 0.3
+"""Part of the last change of the answer that the estimated error is at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionState:
-    """What ``callback`` sees at each check.
+def lanczos_funm(task: Task, *, spacing: int = SPACING) -> Answer:
+    """Approximate all targets for all columns; ``spacing`` steps or more lie between checks.
 
-    Attributes
-    ----------
-    iteration : int
-        Lanczos steps so far.
-    error_estimate : float
-        Relative error estimate of the current approximation.
+    Raises NotPositiveDefiniteError if a Ritz value lies where f is undefined.
     """
-
-    iteration: int
-    error_estimate: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LanczosAnswer:
-    """Approximation, its estimated absolute error, why it stopped, steps and reductions."""
-
-    y: Array
-    error: float
-    rounding: float
-    status: Status
-    steps: int
-    n_reductions: int
-    two_pass: bool
-
-
-class _Measure:
-    """f on the current Jacobi matrix: coefficients, norm and rounding level."""
-
-    def __init__(self, function: ScalarFunction, t: float, process: LanczosProcess) -> None:
-        theta, S = jacobi_eigen(process)
-        eps = float(np.finfo(process.operator.dtype).eps)
-        size = float(np.abs(theta).max())
-        complaint = outside_domain(function, t * theta, 10 * eps * abs(t) * size)
-        if complaint:
-            raise NotPositiveDefiniteError(complaint + " Shift A, or choose another function.")
-        values, slope = function.with_slope(t * theta)
-        self.coefficients = S @ (values * S[0])
-        self.norm = safe_norm(values * S[0])
-        # A relative perturbation eps of A, in norm, moves f by its slope at each Ritz value.
-        self.rounding = eps * (
-            abs(t) * size * safe_norm(slope * S[0]) + len(theta) ** 0.5 * self.norm
-        )
-
-
-def lanczos_funm(
-    function: ScalarFunction,
-    operator: Operator,
-    b: Array,
-    *,
-    rtol: float,
-    t: float,
-    upper: float,
-    maxiter: int,
-    callback: Callable[[FunctionState], Any] | None = None,
-) -> LanczosAnswer:
-    """Approximate ``f(t A) b`` for one nonzero vector b, shape (n,), in the operator's dtype.
-
-    ``upper`` is the largest modulus the spectrum of A may have. Raises NotPositiveDefiniteError if
-    a Ritz value lies where f is undefined.
-    """
-    process = LanczosProcess(operator, b, reorthogonalize=False, keep_basis=True)
-    error_of = _error_rule(function, t, upper)
-    status, error, norm = Status.MAXITER, np.inf, 0.0
-    check, norm_at = FIRST_CHECK, 0
-    previous: _Measure | None = None
+    process = LockstepLanczos(task.operator, task.B, keep_basis=True)
+    kept = min(task.limits.max_memory, MAX_BASIS_BYTES)
+    judges = [
+        [_Judge(target, task.rtol, task.eps) for target in task.targets]
+        for _ in range(task.n_columns)
+    ]
+    check = 2 * spacing
+    status: Status | None = None
     try:
-        while process.steps < maxiter:
+        while status is None:
+            again = 0 if process.keeps_basis else int(process.lengths.sum())
+            following = task.operator.n_matvecs + process.columns.size + again
+            status = task.limits.spent(process.steps, following)
+            if status is not None:
+                break
             process.step()
-            if process.invariant:
-                status, error = Status.CONVERGED, 0.0
-                break
-            if process.keeps_basis and process.basis.nbytes > MAX_BASIS_BYTES:
+            if process.keeps_basis and process.n_bytes > kept:
                 process.drop_basis()
-            if process.steps < check:
+            if process.steps < check and process.columns.size:
                 continue
-            check = process.steps + max(4, process.steps // 12)
-            fresh = error_of is None or process.steps >= 2 * norm_at
-            measure = _Measure(function, t, process) if fresh else None
-            if measure is not None:
-                norm, norm_at = measure.norm, process.steps
-            if error_of is not None:
-                error = error_of(process)
-            else:
-                error = _difference(measure, previous)
-                previous = measure
-            relative = error / norm if norm > 0 else np.inf
-            if callback is not None and callback(FunctionState(process.steps, relative)):
+            check = process.steps + max(spacing, process.steps // 12)
+            worst = _look(process, judges)
+            if task.limits.stop(FunctionState(process.steps, worst, task.operator.n_matvecs)):
                 status = Status.STOPPED
-                break
-            if error <= rtol * norm:
+            unmet = [j for j, column in enumerate(judges) if not all(one.met for one in column)]
+            if not unmet:
                 status = Status.CONVERGED
-                break
+            elif len(unmet) < process.columns.size:
+                process.keep(np.array(unmet))
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    if process.steps == 0:  # interrupted at once
-        nothing = np.zeros(operator.n, dtype=operator.dtype)
-        return LanczosAnswer(nothing, np.inf, 0.0, status, 0, 1, two_pass=False)
-    final = _Measure(function, t, process)
-    if error_of is not None and status is not Status.CONVERGED:
-        error = error_of(process)
-    coefficients = process.norm * final.coefficients
-    n_reductions = 2 * process.steps + 1
-    two_pass = not process.keeps_basis
-    if two_pass:
-        y = _second_pass(operator, b, process.steps, coefficients)
-        n_reductions *= 2
+    return _collected(task, process, judges, status or Status.MAXITER)
+
+
+class _Judge:
+    """Follows one target in one column: coefficients, error and rounding relative to ``||b||``."""
+
+    def __init__(self, target: Target, rtol: float, eps: float) -> None:
+        self.target, self.rtol, self.eps = target, rtol, eps
+        self.rule: Rule | None = error_rule(target)
+        self.error = np.inf
+        self.norm = 0.0
+        self.rounding = 0.0
+        self.coefficients: Array = np.zeros(0)
+        self.met = False
+        self._changes: list[float] = []
+
+    @property
+    def relative_error(self) -> float:
+        """Relative to the norm of the answer."""
+        return self.error / self.norm if self.norm > 0 else np.inf * self.error
+
+    def look(self, jacobi: Jacobi, *, exhausted: bool) -> None:
+        """Judge the answer of this many steps; an answer that has met its tolerance is kept."""
+        k = jacobi.alpha.size
+        if self.rule is None or exhausted or k >= 2 * self.coefficients.size:
+            self.measure(jacobi)
+        if exhausted:
+            self.error, self.met = 0.0, True
+        elif self.rule is None:
+            self._by_change()
+        else:
+            estimate, bound = self.rule(jacobi)
+            wanted = self._wanted()
+            self.error = bound
+            if estimate <= wanted and bound <= SLACK * wanted:
+                # The estimate trusts a smooth spectrum; the last change of the answer does not.
+                self.measure(jacobi)
+                before = max(k - max(SPACING, k // 12), k // 2)
+                earlier = self._f(Jacobi(jacobi.alpha[:before], jacobi.beta[:before]))[0]
+                change = _change(self.coefficients, earlier)
+                self.error = min(max(estimate, FEWER * change), bound)
+                self.met = self.error <= self._wanted()
+
+    def _wanted(self) -> float:
+        """Return the truncation error that, with rounding, meets rtol; half of it at least."""
+        whole = self.rtol * self.norm
+        return max(whole - self.rounding, 0.5 * whole)
+
+    def measure(self, jacobi: Jacobi) -> None:
+        """Evaluate f on the Jacobi matrix: coefficients, norm and rounding level."""
+        previous = self.coefficients
+        self.coefficients, slope = self._f(jacobi)
+        self.norm = safe_norm(np.abs(self.coefficients))
+        if self.rule is None and previous.size:
+            self._changes.append(_change(self.coefficients, previous))
+        # A relative perturbation eps of A, in norm, moves f by its slope at each Ritz value.
+        size = abs(self.target.t) * float(np.abs(jacobi.eigen[0]).max())
+        self.rounding = self.eps * (size * slope + jacobi.alpha.size**0.5 * self.norm)
+
+    def finish(self, jacobi: Jacobi) -> None:
+        """Bring an answer that has not met its tolerance up to the last step."""
+        if self.met:
+            return
+        if self.coefficients.size < jacobi.alpha.size:
+            self.measure(jacobi)
+        if self.rule is not None:
+            self.error = self.rule(jacobi).bound
+
+    def _f(self, jacobi: Jacobi) -> tuple[Array, float]:
+        """Return ``f(t T) e_1``, shape (k,), and the norm of ``f'(t T) e_1``."""
+        theta, S = jacobi.eigen
+        values, slope = self.target.function.with_slope(self.target.checked(theta, self.eps))
+        return S @ (values * S[0]), safe_norm(slope * S[0])
+
+    def _by_change(self) -> None:
+        """No bound is known for this f: two changes in a row tell."""
+        if len(self._changes) < 2:
+            return
+        before, last = self._changes[-2:]
+        self.error = last if last < before else max(last, before)
+        wanted = self._wanted()
+        self.met = last <= wanted and before <= SLACK * wanted
+
+
+def _change(coefficients: Array, previous: Array) -> float:
+    change = coefficients.copy()
+    change[: previous.size] -= previous
+    return safe_norm(np.abs(change))
+
+
+def _look(process: LockstepLanczos, judges: list[list[_Judge]]) -> float:
+    """Judge what has not met its tolerance; return the worst relative error."""
+    for j, column in enumerate(judges):
+        if any(not judge.met for judge in column):
+            jacobi = Jacobi(*process.jacobi(j))
+            for judge in column:
+                if not judge.met:
+                    judge.look(jacobi, exhausted=bool(process.exhausted[j]))
+    return max(judge.relative_error for column in judges for judge in column)
+
+
+def _collected(
+    task: Task, process: LockstepLanczos, judges: list[list[_Judge]], status: Status
+) -> Answer:
+    """Combine the basis, or regenerate and combine it."""
+    Y, steps, m = task.empty(), process.steps, task.n_columns
+    shape = (len(task.targets), m)
+    error, rounding = np.full(shape, np.inf), np.zeros(shape)
+    if steps == 0:  # interrupted at once
+        return Answer(Y, error, rounding, status, m, "lanczos, 0 steps")
+    kind = np.complex128 if Y.dtype.kind == "c" and task.operator.dtype.kind != "c" else np.float64
+    if any(np.iscomplexobj(judge.coefficients) for column in judges for judge in column):
+        kind = np.complex128
+    weights = np.zeros((steps, m, len(task.targets)), dtype=kind)
+    for j, column in enumerate(judges):
+        jacobi = Jacobi(*process.jacobi(j))
+        for q, judge in enumerate(column):
+            judge.finish(jacobi)
+            size = process.norms[j]
+            weights[: judge.coefficients.size, j, q] = size * judge.coefficients
+            error[q, j], rounding[q, j] = size * judge.error, size * judge.rounding
+    n_reductions, passes = m * (2 * steps + 1), ""
+    if process.keeps_basis:
+        Y[...] = process.combine(weights)
     else:
-        y = coefficients.astype(operator.dtype) @ process.basis
-    rounding = process.norm * final.rounding
-    return LanczosAnswer(
-        y, process.norm * error, rounding, status, process.steps, n_reductions, two_pass
-    )
-
-
-def _second_pass(operator: Operator, b: Array, steps: int, coefficients: FloatArray) -> Array:
-    """Regenerate the basis, bit for bit, and combine it on the way."""
-    process = LanczosProcess(operator, b, reorthogonalize=False)
-    y = np.zeros(operator.n, dtype=operator.dtype)
-    for k in range(steps):
-        y += coefficients[k] * process.current
-        if k + 1 < steps:
-            process.step()
-    return y
-
-
-def _difference(measure: _Measure | None, previous: _Measure | None) -> float:
-    """Estimate the error by the last change of the answer (no bound is known for this f)."""
-    if measure is None or previous is None:
-        return np.inf
-    change = measure.coefficients.copy()
-    change[: previous.coefficients.size] -= previous.coefficients
-    return safe_norm(change)
-
-
-def _error_rule(
-    function: ScalarFunction, t: float, upper: float
-) -> Callable[[LanczosProcess], float] | None:
-    """Return a map from the process to an estimate of ``||error|| / ||b||``, or None."""
-    if function.exponential:
-        return lambda process: _exponential_error(process, t)
-    if function.expansion is None:
-        return None
-    expansion = function.expansion(abs(t) * upper)
-    indefinite = function.domain == "nonzero"
-
-    def rule(process: LanczosProcess) -> float:
-        alpha, beta = t * np.array(process.alpha), abs(t) * np.array(process.beta)
-        logs = np.empty(expansion.shifts.size)
-        log_shifted_residuals(alpha, beta, expansion.shifts, logs)
-        distance = np.abs(_lowest(alpha, beta, indefinite) + expansion.shifts)
-        with np.errstate(over="ignore", divide="ignore"):
-            terms = expansion.weights * np.exp(np.minimum(logs, 700.0)) / distance
-        return float(terms.sum())
-
-    return rule
-
-
-def _lowest(alpha: FloatArray, beta: FloatArray, indefinite: bool) -> float:
-    """Return a lower estimate of the smallest ``|eigenvalue|``: a Ritz value less its residual.
-
-    While that Ritz value is unresolved the estimate is 0, and the error stays large: nothing is
-    known yet about how small eigenvalues may be.
-    """
-    off = beta[:-1]
-    index = int(np.abs(eigvalsh_tridiagonal(alpha, off)).argmin()) if indefinite else 0
-    theta, s = eigh_tridiagonal(alpha, off, select="i", select_range=(index, index))
-    return max(float(abs(theta[0]) - beta[-1] * abs(s[-1, 0])), 0.0)
-
-
-def _exponential_error(process: LanczosProcess, t: float) -> float:
-    r"""Bound the error of exp by the residual of ``y' = t A y`` [Botchev, Grimm, Hochbruck 2013].
-
-    ``||error|| <= \int_0^1 exp((1-s) mu) |t| beta_k |e_k* exp(s t T) e_1| ds`` with mu the largest
-    eigenvalue of tA (its Ritz value here); for phi1 the same with ``max(1, exp)``.
-    """
-    theta, S = jacobi_eigen(process)
-    z = t * theta
-    mu = float(z.max())
-    # The integrand may live on s ~ 1 / ||t T||: graded Gauss-Legendre panels.
-    size = max(1.0, float(np.abs(z).max()))
-    edges = np.concatenate([[0.0], np.geomspace(min(0.5, 1.0 / size), 1.0, 8)])
-    x, w = np.polynomial.legendre.leggauss(6)
-    half = 0.5 * np.diff(edges)
-    s = (0.5 * (edges[1:] + edges[:-1]) + half * x[:, None]).ravel()
-    weights = (half * w[:, None]).ravel()
-    # exp(s z - s mu) <= 1 keeps the sum finite for any t.
-    ends = np.abs(np.exp(np.outer(s, z - mu)) @ (S[-1] * S[0]))
-    growth = max(mu, 0.0)  # max(1, exp((1 - s) mu)) exp(s mu) <= exp(growth)
-    exponent = mu if mu >= 0 else growth
-    return float(abs(t) * process.beta[-1] * np.exp(min(exponent, 700.0)) * (weights @ ends))
+        Y[...] = second_pass(task.operator, task.B, weights, lengths=process.lengths)
+        n_reductions, passes = 2 * n_reductions, ", two passes"
+    return Answer(Y, error, rounding, status, n_reductions, f"lanczos, {steps} steps{passes}")

@@ -23,9 +23,9 @@ from spectool._types import Array, FloatArray, Interval, Rng, ScalarMap
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
 from spectool.functions import quadrature
 from spectool.functions import xtrace as xtraces
-from spectool.functions.funm import check_options, check_spectrum, funm_multiply
+from spectool.functions.door import check_options, check_spectrum, check_times
+from spectool.functions.funm import funm_multiply
 from spectool.functions.scalar import (
-    FUNCTIONS,
     ScalarFunction,
     as_scalar_function,
     outside_domain,
@@ -169,7 +169,12 @@ def trace_funm(
     """
     begin = time.perf_counter()
     function = as_scalar_function(f)
-    check_options("auto", t, rtol, None)
+    check_options("auto", rtol, None)
+    if check_times(t).shape != () or np.iscomplexobj(t) or t == 0:
+        raise InputError(f"t must be a finite, real, nonzero number; got {t!r}.")
+    with np.errstate(all="ignore"):
+        if np.iscomplexobj(function.evaluate(float(t) * np.ones(1))):
+            raise InputError(f"f must be real on a real spectrum; {function.name} is complex.")
     if method not in _METHODS:
         raise InputError(f"method must be one of {_METHODS}; got {method!r}.")
     if n_probes is not None and not (
@@ -368,12 +373,10 @@ class _Task:
 
     def xtrace(self, spectrum: Spectrum) -> TraceSample:
         operator = self.operator.prepared(LAYOUT)
-        named = FUNCTIONS.get(self.function.name) is self.function
-        f = self.function.name if named else self.function.evaluate
 
         def apply(X: Array) -> tuple[Array, float]:
             solution = funm_multiply(
-                f,
+                self.function,
                 operator,
                 X,
                 rtol=0.01 * self.rtol,

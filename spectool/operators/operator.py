@@ -103,6 +103,31 @@ class Operator:
             )
         return alpha, beta
 
+    def lanczos_steps(
+        self,
+        previous: Array,
+        current: Array,
+        norms: FloatArray,
+        back: FloatArray,
+        following: Array,
+        unit: float = 1.0,
+    ) -> FloatArray:
+        """Make one Lanczos step for every column of a block (n, m), as `Backend` describes it.
+
+        Counts m matvecs. Raises BreakdownError on NaN or overflow.
+        """
+        self.counter.add(current.shape[1])
+        pairs = self.backend.lanczos_steps(previous, current, norms, back, following, unit)
+        if not np.isfinite(pairs).all():
+            bad = ~np.isfinite(pairs).all(axis=0)
+            alpha, beta = pairs[:, int(np.argmax(bad))]
+            raise BreakdownError(
+                f"A @ v is not finite or its square overflows in {int(bad.sum())} of {bad.size} "
+                f"columns (alpha = {alpha}, beta = {beta}, in units of {1 / unit:.3g}). Check the "
+                "operator for NaN, and rescale A if it overflows."
+            )
+        return pairs
+
     def row_facts(self) -> RowFacts | None:
         """Return the diagonal and Gershgorin radii where entries are stored; cached."""
         if self._row_facts is None:

@@ -86,6 +86,7 @@ class PolynomialOperator(LinearOperator[Any]):
         if np.finfo(self.operator.dtype).bits < np.finfo(X.dtype).bits:
             # A power of two per column keeps vectors of any unit inside the smaller range.
             _, exponent = np.frexp(np.abs(X).max(axis=0, initial=0.0))
+            exponent = np.clip(exponent, -1000, 1000)  # of denormal vectors too
             Y = self.operator.apply(self.recurrence, X * np.exp2(-exponent)) * np.exp2(exponent)
         else:
             Y = self.operator.apply(self.recurrence, X)

@@ -17,6 +17,7 @@ Cost
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -30,7 +31,8 @@ from spectool.errors import BackendUnavailableError, InputError
 from spectool.operators import as_operator
 from spectool.operators.counting import MatvecCounter
 from spectool.polynomials.chebyshev import checked_degree
-from spectool.preconditioners.hierarchy import COARSE, AmgReport, polynomial_cycle
+from spectool.preconditioners.hierarchy import COARSE, AmgReport, check_diagonal, polynomial_cycle
+from spectool.preconditioners.operator import SEED
 from spectool.preconditioners.polynomial import SINGLE_FROM
 
 __all__ = ["AmgPreconditioner", "AmgReport", "accelerate", "amg"]
@@ -61,6 +63,7 @@ class AmgPreconditioner(LinearOperator[Any]):
         self.cycle = cycle
         self.report = report
         self._counter = MatvecCounter(report.n_matvecs)
+        self._again: partial[AmgPreconditioner] | None = None
 
     def __repr__(self) -> str:
         return f"<AmgPreconditioner {self.shape}: {len(self.report.levels)} levels>"
@@ -69,6 +72,18 @@ class AmgPreconditioner(LinearOperator[Any]):
     def n_matvecs(self) -> int:
         """Products with A so far."""
         return self._counter.value
+
+    def refresh(self, A: Any, *, rng: Rng = SEED) -> AmgPreconditioner:
+        """Return a new cycle for another matrix: a full set-up with the options of this one.
+
+        Raises InputError if the hierarchy was given.
+        """
+        if self._again is None:
+            raise InputError(
+                "the hierarchy of this M was given, not built here; build one for the new A and "
+                "pass it to accelerate(ml)."
+            )
+        return self._again(A, rng=rng)
 
     def _matvec(self, x: Array) -> Array:
         r = np.asarray(x).ravel()
@@ -153,6 +168,7 @@ def amg(
     operator = as_operator(A)
     if not isinstance(operator.backend, CpuBackend):
         raise InputError(f"A must be a sparse array; got {type(A).__name__}. Pass a csr_array.")
+    check_diagonal(operator)
     if near_null is not None:
         near_null = np.asarray(near_null, dtype=operator.dtype)
         if near_null.ndim != 2 or len(near_null) != operator.n or near_null.shape[1] == 0:
@@ -179,7 +195,9 @@ def amg(
         )
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    return _cycle_of(hierarchy.levels, degree, precision, generator, begin)
+    M = _cycle_of(hierarchy.levels, degree, precision, generator, begin)
+    M._again = partial(amg, near_null=near_null, degree=degree, precision=precision)
+    return M
 
 
 def accelerate(

@@ -35,6 +35,8 @@ COARSE = 300
 """Unknowns up to which a level is solved: its dense inverse costs less than smaller levels do."""
 LARGEST_COARSE = 4_000
 """Unknowns up to which a given coarsest level is inverted."""
+NOISE = 100
+"""Diagonal entries of coarser levels below so many rounding errors are taken to be zero."""
 SHARP = 1.1
 """An upper bound this close to the largest Ritz value needs no more Lanczos steps."""
 APPLICATIONS = 60
@@ -117,7 +119,12 @@ def polynomial_cycle(
     """Return the cycle over levels that hold A, P and perhaps R, its report and A's dtype."""
     small = [i for i, level in enumerate(levels) if level.A.shape[0] <= COARSE]
     levels = levels[: small[0] + 1] if small else levels
-    grids = [_grid(level.A, i) for i, level in enumerate(levels)]
+    grids = [_grid(levels[0].A, 0)]
+    transfers = []
+    for i, level in enumerate(levels[1:]):
+        coarse = _grid(level.A, i + 1)
+        transfers.append(_checked_transfer(levels[i], grids[i], coarse, i))
+        grids.append(_without_noise(coarse, grids[i], transfers[i], i + 1))
     dtype = grids[0].operator.dtype
     kind = np.result_type(precision, np.complex64) if dtype.kind == "c" else np.dtype(precision)
     smoothed, facts = [], []
@@ -127,12 +134,12 @@ def polynomial_cycle(
         upper = _upper_end(scaled, i, rng)
         n_matvecs += scaled.n_matvecs if i == 0 else 0
         q = fourth_kind_inverse(upper, degree + GROWTH * i - 1)
-        P = _prolongation(levels[i], grid, grids[i + 1], i).astype(kind)
+        P = _between_scaled(transfers[i], grid, grids[i + 1]).astype(kind)
         smoothed.append(GridLevel.of(_entries(scaled.astype(kind)), q, P, APPLICATIONS))
         execution = str(smoothed[-1].layout.report)
         facts.append(AmgLevel(grid.operator.n, grid.operator.nnz, q.degree + 1, upper, execution))
     last = grids[-1]
-    inverse = _inverse(last, len(grids) - 1)
+    inverse = _inverse(last, len(grids) - 1, float(np.finfo(kind).eps))
     facts.append(AmgLevel(last.operator.n, last.operator.nnz, 0, 0.0, "dense inverse"))
     nnz = facts[0].nnz
     work = sum(2 * level.degree * level.nnz for level in facts) + inverse.size
@@ -148,10 +155,25 @@ def polynomial_cycle(
 
 
 class _Grid(NamedTuple):
-    """A level as an operator, and what it takes to scale it."""
+    """A level as an operator, and what it takes to scale it.
+
+    Attributes
+    ----------
+    operator : Operator
+        The matrix.
+    diagonal, scale : ndarray, shape (n,)
+        Its diagonal, and that to the power -1/2.
+    error : ndarray, shape (n,)
+        Size of the rounding errors in the diagonal as it came.
+    alive : ndarray of bool, shape (n,)
+        Which rows hold more than such errors; the others are emptied.
+    """
 
     operator: Operator
+    diagonal: FloatArray
     scale: FloatArray
+    error: FloatArray
+    alive: Array
 
 
 def _grid(A: Any, i: int) -> _Grid:
@@ -163,13 +185,56 @@ def _grid(A: Any, i: int) -> _Grid:
     scale = jacobi_scale(operator)
     if facts is None or scale is None or not sp.issparse(A):
         raise InputError(f"level {i} must hold a sparse array A; got {type(A).__name__}.")
-    # Where an aggregate has fewer unknowns than candidates, rows of the next level are zero.
-    row = int(facts.diagonal.real.argmin())
-    if facts.diagonal[row].real < 0:
+    if i == 0:
+        check_diagonal(operator)
+    diagonal = np.asarray(facts.diagonal.real, dtype=np.float64)
+    nothing = np.zeros_like(diagonal)
+    return _Grid(operator, diagonal, scale, nothing, np.ones(operator.n, dtype=bool))
+
+
+def check_diagonal(A: Operator) -> None:
+    """Raise NotPositiveDefiniteError if the diagonal shows that A is not semidefinite, or zero."""
+    facts = A.row_facts()
+    if facts is None:
+        return
+    diagonal = facts.diagonal.real
+    _refuse_diagonal(diagonal, (diagonal < 0) | ((diagonal == 0) & (facts.radius > 0)), 0)
+    if not diagonal.any():
         raise NotPositiveDefiniteError(
-            f"level {i} is not positive definite: a[{row}, {row}] = {facts.diagonal[row].real:.6g}."
+            "A is zero, and multigrid needs a positive definite A. Leave base='amg' out."
         )
-    return _Grid(operator, scale)
+
+
+def _refuse_diagonal(diagonal: FloatArray, bad: Array, i: int) -> None:
+    """Raise NotPositiveDefiniteError that shows the smallest of the bad entries, if there are."""
+    if bad.any():
+        row = int(np.where(bad, diagonal, np.inf).argmin())
+        raise NotPositiveDefiniteError(
+            f"level {i} is not positive definite: a[{row}, {row}] = {diagonal[row]:.6g}. "
+            "Multigrid needs a positive definite A."
+        )
+
+
+def _without_noise(coarse: _Grid, fine: _Grid, P: sp.csr_array, i: int) -> _Grid:
+    """Empty the rows and columns of a coarser level that hold rounding errors only.
+
+    A singular A, such as the Laplacian of a graph with many components, has null vectors among the
+    columns of P, and ``P* A P`` is rounding there. Where an aggregate has fewer unknowns than
+    candidates, rows are zero as they come.
+    """
+    # |P|* |A| |P| is at most this, for |a_ij|^2 <= a_ii a_jj.
+    most = (abs(P).T @ np.sqrt(fine.diagonal)) ** 2
+    inherited = abs(P).power(2).T @ np.where(fine.alive, fine.error, NOISE * fine.error)
+    error = float(np.finfo(fine.operator.dtype).eps) * most + inherited
+    _refuse_diagonal(coarse.diagonal, coarse.diagonal < -NOISE * error, i)
+    alive = coarse.diagonal > NOISE * error
+    if alive.all():
+        return coarse._replace(error=error)
+    kept = sp.diags_array(alive.astype(coarse.operator.dtype))
+    A = sp.csr_array(kept @ _entries(coarse.operator) @ kept)
+    A.eliminate_zeros()
+    diagonal, scale = np.where(alive, coarse.diagonal, 0.0), np.where(alive, coarse.scale, 1.0)
+    return _Grid(as_operator(A, assume_a="her"), diagonal, scale, error, alive)
 
 
 def _entries(operator: Operator) -> sp.csr_array:
@@ -178,8 +243,8 @@ def _entries(operator: Operator) -> sp.csr_array:
     return backend.A
 
 
-def _prolongation(level: Any, fine: _Grid, coarse: _Grid, i: int) -> sp.csr_array:
-    """Return P between the scaled unknowns of two levels, after testing that R is its adjoint."""
+def _checked_transfer(level: Any, fine: _Grid, coarse: _Grid, i: int) -> sp.csr_array:
+    """Return P, after testing its shape and that R is its adjoint."""
     P = sp.csr_array(getattr(level, "P", np.empty((0, 0))))
     if P.shape != (fine.operator.n, coarse.operator.n):
         raise InputError(
@@ -194,7 +259,15 @@ def _prolongation(level: Any, fine: _Grid, coarse: _Grid, i: int) -> sp.csr_arra
                 f"level {i}: R must be the adjoint of P for a symmetric cycle; they differ by "
                 f"{largest:.3g}. Build the hierarchy with symmetry='hermitian'."
             )
-    P = sp.csr_array(sp.diags_array(1.0 / fine.scale) @ P @ sp.diags_array(coarse.scale))
+    return P
+
+
+def _between_scaled(P: sp.csr_array, fine: _Grid, coarse: _Grid) -> sp.csr_array:
+    """Return P between the scaled unknowns that take part on two levels."""
+    left = np.where(fine.alive, 1.0 / fine.scale, 0.0)
+    right = np.where(coarse.alive, coarse.scale, 0.0)
+    P = sp.csr_array(sp.diags_array(left) @ P @ sp.diags_array(right))
+    P.eliminate_zeros()
     P.sort_indices()
     return P
 
@@ -221,8 +294,11 @@ def _is_sharp(limit: float, delta: float, process: LanczosProcess) -> bool:
     return min(limit, outer_end(run, delta, upper=True)) <= SHARP * float(run.values[-1])
 
 
-def _inverse(grid: _Grid, i: int) -> Array:
-    """Return the pseudoinverse of the scaled coarsest level."""
+def _inverse(grid: _Grid, i: int, eps: float) -> Array:
+    """Return the inverse of the scaled coarsest level, to be stored to the precision eps.
+
+    Null vectors are left as they are, so that M is definite even where A is singular.
+    """
     n = grid.operator.n
     if n > LARGEST_COARSE:
         raise InputError(
@@ -236,5 +312,6 @@ def _inverse(grid: _Grid, i: int) -> Array:
             f"level {i} of the hierarchy is not positive definite: scaled to unit diagonal it has "
             f"the eigenvalue {lam[0]:.6g}."
         )
-    inverse = np.where(lam > rounding, 1.0 / np.where(lam > rounding, lam, 1.0), 0.0)
+    # Larger values would leave no digit of the smallest ones in what is stored.
+    inverse = 1.0 / np.where(lam > rounding, np.maximum(lam, 2 * eps * lam[-1]), 1.0)
     return np.asarray((V * inverse) @ V.conj().T)

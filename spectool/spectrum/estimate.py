@@ -12,6 +12,7 @@ Deviations
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from spectool.spectrum.spectrum import Bound, Certificate, Scaling, Spectrum
 
 STEPS = 24
 """Default probe length; the bounds close in like ``(log(n / RISK) / steps)^2``."""
+SMALLEST = 1e-150
+"""Norm of A below which squares of its products underflow."""
 RISK = 1e-4
 """Probability, over the start vector, that an end of the interval is not a bound."""
 
@@ -122,11 +125,41 @@ def probe(
 ) -> Spectrum:
     """Probe an ``Operator`` as it is; ``scaling`` only labels the result, ``enough`` ends a run."""
     generator = np.random.default_rng(rng)
+    discs = operator.gershgorin()
+    size = 0.0 if discs is None else max(abs(discs[0]), abs(discs[1]))
+    if 0 < size < SMALLEST:
+        # Inner products would underflow; powers of two change no digit.
+        half = -int(np.frexp(size)[1]) // 2
+        lifted = operator.scaled(np.full(operator.n, 2.0**half))
+        found = probe(
+            lifted, steps=steps, n_probes=n_probes, scaling=scaling, rng=generator, enough=enough
+        )
+        operator.counter.add(found.n_matvecs)
+        return _in_unit(found, 2.0 ** (-2 * half))
     runs = [
         ritz(lanczos(operator, random_start(operator, generator), steps, enough=enough))
         for _ in range(n_probes)
     ]
     return _collect(operator, runs, scaling)
+
+
+def _in_unit(spectrum: Spectrum, unit: float) -> Spectrum:
+    """Return the spectrum of ``unit`` times the operator."""
+    ends = (
+        replace(
+            end,
+            value=unit * end.value,
+            ritz_value=unit * end.ritz_value,
+            residual=unit * end.residual,
+        )
+        for end in spectrum.certificate
+    )
+    return replace(
+        spectrum,
+        ritz_values=unit * spectrum.ritz_values,
+        ritz_residuals=unit * spectrum.ritz_residuals,
+        certificate=Certificate(*ends),
+    )
 
 
 def random_start(operator: Operator, rng: np.random.Generator) -> Any:

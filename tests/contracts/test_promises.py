@@ -121,8 +121,8 @@ def test_shapes_and_dtypes(operator, shape, dtype):
     if x.size:
         flat = x.reshape(N, -1)[:, 0].astype(np.complex128)
         expected = F @ flat.real.copy() + 1j * (F @ flat.imag.copy())
-        # float32 inside, or Lanczos to its tolerance
-        tolerance = 1e-4 * np.abs(expected).max()
+        # Columns pass through the same arithmetic; Lanczos, which sees all columns, rounds.
+        tolerance = 100 * np.finfo(float).eps * np.abs(expected).max()
         np.testing.assert_allclose(y.reshape(N, -1)[:, 0], expected, atol=tolerance)
 
 
@@ -132,11 +132,13 @@ def test_wrong_shapes_are_refused(operator, shape):
         operator(jump()) @ np.ones(shape)
 
 
-def test_operators_are_hermitian(operator):
-    F = operator(jump())
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_hermitian(name):
+    F = OPERATORS[name](jump())
     D = F @ np.eye(N)
-    # "Lanczos function" is linear only to the rtol it was made with
-    np.testing.assert_allclose(D, D.T, atol=1e-5 * np.abs(D).max())
+    # Rounding of what is symmetric but for the order of sums, in the precision inside.
+    eps = np.finfo(np.float32 if name == "float32" else float).eps
+    np.testing.assert_allclose(D, D.T, atol=100 * eps * np.abs(D).max())
     x = np.random.default_rng(SEED).standard_normal(N)
     assert np.array_equal(F.H @ x, F @ x)
     assert np.array_equal(F.rmatvec(x), F.matvec(x))

@@ -1,0 +1,181 @@
+r"""A-posteriori errors of Lanczos-FA from its Jacobi matrix alone: an estimate and a bound.
+
+Source
+    Chen, Greenbaum, Musco and Musco, Error bounds for Lanczos-based matrix function approximation,
+    SIMAX 43 (2022), for functions with a partial fraction expansion; Botchev, Grimm and Hochbruck,
+    Residual, restarting and Richardson iteration for the matrix exponential, SISC 35 (2013), for
+    the exponential and its averages.
+Deviations
+    Both write the error as ``g(A) v_{k+1}`` with a known scalar function g and bound it by
+    ``max |g|``. Here ``||g(A) v_{k+1}||`` is estimated too: the spectral measure of the newest
+    Lanczos vector, the square of an orthonormal polynomial, tends to the equilibrium (arcsine)
+    measure of the spectrum's interval (Nevai, Orthogonal Polynomials, 1979), so that a mean of
+    ``g^2`` at Chebyshev points does it. Isolated eigenvalues defeat the estimate, never the bound.
+    The ends of the spectrum are Ritz values moved outwards by their residuals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
+
+from spectool._types import Array, FloatArray
+from spectool.functions.scalar import ScalarFunction, phi1, phi2, safe_norm
+from spectool.functions.task import Target
+from spectool.kernels.tridiagonal import log_shifted_residuals
+
+POINTS = 200
+"""Chebyshev points of the mean."""
+
+
+class Errors(NamedTuple):
+    """Norms of the error, relative to ``||b||``: estimated, and bounded."""
+
+    estimate: float
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class Jacobi:
+    """One column's Jacobi matrix after k steps.
+
+    Attributes
+    ----------
+    alpha, beta : ndarray, shape (k,)
+        Diagonal; off-diagonal, with the norm of the last residual as its last entry.
+    """
+
+    alpha: FloatArray
+    beta: FloatArray
+
+    @cached_property
+    def eigen(self) -> tuple[FloatArray, FloatArray]:
+        """Ritz values, shape (k,), and eigenvectors, shape (k, k)."""
+        theta, S = eigh_tridiagonal(self.alpha, self.beta[:-1])
+        return np.asarray(theta, dtype=np.float64), np.asarray(S, dtype=np.float64)
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Extreme Ritz values, moved outwards by their residuals."""
+        k = self.alpha.size
+        low, s = self._ritz(0)
+        high, u = self._ritz(k - 1)
+        last = float(self.beta[-1])
+        return low - last * abs(s), high + last * abs(u)
+
+    @cached_property
+    def gap(self) -> float:
+        """The Ritz value nearest to zero less its residual, in modulus; 0 while unresolved.
+
+        While it is 0, nothing is known yet about how small eigenvalues may be.
+        """
+        values = eigvalsh_tridiagonal(self.alpha, self.beta[:-1])
+        theta, s = self._ritz(int(np.abs(values).argmin()))
+        return max(abs(theta) - float(self.beta[-1]) * abs(s), 0.0)
+
+    def _ritz(self, index: int) -> tuple[float, float]:
+        theta, s = eigh_tridiagonal(
+            self.alpha, self.beta[:-1], select="i", select_range=(index, index)
+        )
+        return float(theta[0]), float(s[-1, 0])
+
+
+Rule = Callable[[Jacobi], Errors]
+
+
+def error_rule(target: Target) -> Rule | None:
+    """Return the rule for one target, or None where none is known (f a callable)."""
+    function = target.function
+    if function.exponentials:
+        return lambda jacobi: _exponential(function, target.t, jacobi)
+    if function.expansion is not None:
+        return lambda jacobi: _expanded(function, target.t.real, jacobi)
+    return None
+
+
+def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi) -> Errors:
+    """``f = f_0 + sum_q w_q / (z + s_q)``: each shifted system errs by ``rho_q (A + s_q)^-1 v``."""
+    assert function.expansion is not None
+    alpha, beta = t * jacobi.alpha, abs(t) * jacobi.beta
+    low, high = sorted(t * end for end in jacobi.ends)
+    expansion = function.expansion(max(abs(low), abs(high)))
+    logs = np.empty(expansion.shifts.size)
+    log_shifted_residuals(alpha, beta, expansion.shifts, logs)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        residuals = expansion.weights * np.exp(np.minimum(logs, 700.0))
+        if function.domain == "nonzero" and low < 0:
+            least = abs(t) * jacobi.gap
+            points = arcsine_points(low, high)
+            points = np.copysign(np.maximum(np.abs(points), least), points)
+        else:
+            least = max(low, 0.0)
+            points = arcsine_points(least, high)
+        bound = float((residuals / np.abs(least + expansion.shifts)).sum())
+        g = (residuals / np.abs(points[:, None] + expansion.shifts)).sum(axis=1)
+    estimate = _root_mean_square(g) if np.isfinite(g).all() else np.inf
+    return Errors(min(estimate, bound), bound)
+
+
+def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi) -> Errors:
+    r"""Errors of exp and its averages by the residual ``rho(s)`` of ``y' = t A y``.
+
+    ``error = \int_0^1 K((1 - s) t A) rho(s) ds v_{k+1}`` with ``K(w z) = w^p phi_p(w z)``, p = 0
+    for exp, and ``rho(s) = t beta_k e_k* exp(s t T) e_1``.
+    """
+    theta, S = jacobi.eigen
+    points = arcsine_points(*jacobi.ends)
+    total, bound = np.zeros(points.size, dtype=np.complex128), 0.0
+    for weight, factor in function.exponentials:
+        z = factor * t
+        size = max(1.0, float(np.abs(z * theta).max()))
+        s, weights = _panels(size, theta.size)
+        mu = max(float((z * np.array(jacobi.ends)).real.max()), 0.0)
+        # exp(s (z theta - mu)) is at most about 1; exp(mu) is put back at the end.
+        with np.errstate(under="ignore"):
+            rho = np.exp(np.outer(s, z * theta - mu)) @ (S[-1] * S[0])
+        rho = rho * (z * jacobi.beta[-1] * weights)
+        w = 1.0 - s
+        largest = np.exp(min(mu, 700.0))
+        total += weight * largest * (_phi(function.phi, np.outer(points, z * w), w, mu) @ rho)
+        top = _phi(function.phi, np.asarray((mu if mu > 0 else 0.0) * w)[None, :], w, mu).real
+        bound += weight * largest * float((top @ np.abs(rho))[0])
+    return Errors(min(_root_mean_square(np.abs(total)), bound), bound)
+
+
+def _root_mean_square(g: FloatArray) -> float:
+    return safe_norm(g) / float(np.sqrt(g.size))
+
+
+def _phi(p: int, y: Array, w: FloatArray, mu: float) -> Array:
+    """Return ``w^p phi_p(y) exp(-w mu)`` for Re y <= w mu, shape of y (points, s)."""
+    shrink = np.exp(-w * mu)
+    if p == 0:
+        return np.asarray(np.exp(y - w * mu))
+    large = y.real > 500.0
+    near, far = np.where(large, 1.0, y), np.where(large, y, 1.0)
+    with np.errstate(under="ignore"):
+        values = (phi1 if p == 1 else phi2)(near) * shrink
+        limits = np.exp(np.where(large, y - w * mu, 0.0)) / far**p
+    return np.asarray(w**p * np.where(large, limits, values))
+
+
+def _panels(size: float, k: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre on [0, 1], graded towards 0, where the integrand may live on 1 / size."""
+    graded = np.geomspace(min(0.5, 1.0 / size), 1.0, 8)
+    even = np.linspace(0.0, 1.0, 2 + min(k // 12, 200))
+    edges = np.union1d(graded, even)
+    x, w = np.polynomial.legendre.leggauss(6)
+    half = 0.5 * np.diff(edges)
+    s = (0.5 * (edges[1:] + edges[:-1]) + half * x[:, None]).ravel()
+    return s, (half * w[:, None]).ravel()
+
+
+def arcsine_points(low: float, high: float) -> FloatArray:
+    """Return points of equal weight in the arcsine measure of [low, high]."""
+    x = np.cos((np.arange(POINTS) + 0.5) * (np.pi / POINTS))
+    return np.asarray(0.5 * (low + high) + 0.5 * (high - low) * x)
