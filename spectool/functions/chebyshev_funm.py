@@ -23,6 +23,8 @@ from spectool.results import Status
 
 SEPARATE = 2
 """Real polynomials that run one by one, in the fused kernels, rather than from one basis."""
+TIGHTNESS = 0.1
+"""Part of rtol that the coefficients of the first interpolant meet."""
 CHUNK = 8
 """Basis blocks that are combined at once."""
 
@@ -66,12 +68,19 @@ def interpolants(
     return parts
 
 
-def chebyshev_funm(task: Task, interval: Interval, *, tightness: float = 0.1) -> Answer:
+def chebyshev_funm(
+    task: Task,
+    interval: Interval,
+    *,
+    tightness: float = TIGHTNESS,
+    parts: Sequence[Part] = (),
+) -> Answer:
     """Approximate all targets for all columns; ``interval`` must hold the spectrum of A.
 
     The degree follows from rtol relative to ``||f(A) b||``, which is known only afterwards: where
     the first answer turns out small against ``max |f|``, the degree is raised once more.
-    ``tightness`` is the part of rtol that coefficients have to meet first.
+    ``tightness`` is the part of rtol that coefficients have to meet first; ``parts`` are such
+    interpolants, if there are any yet.
     """
     norms, shape = column_norms(task.B), (len(task.targets), task.n_columns)
     Y, tolerances = task.empty(), np.full(shape[0], tightness * task.rtol)
@@ -79,7 +88,8 @@ def chebyshev_funm(task: Task, interval: Interval, *, tightness: float = 0.1) ->
     degree, status, operator = 0, Status.CONVERGED, task.operator
     while True:
         try:
-            parts = interpolants(task.targets, interval, tolerances, _most(task))
+            if not parts or max(part.recurrence.degree for part in parts) > _most(task):
+                parts = interpolants(task.targets, interval, tolerances, _most(task))
             highest = max(part.recurrence.degree for part in parts)
             # Counted and laid out once: a second round finds it so.
             operator = operator.prepared(highest * task.n_columns)
@@ -90,7 +100,7 @@ def chebyshev_funm(task: Task, interval: Interval, *, tightness: float = 0.1) ->
         degree = max(degree, highest)
         error[:], rounding[:] = 0.0, 0.0
         for part in parts:
-            size = float(np.abs(part.recurrence.chebyshev_coefficients()).sum())
+            size = float(np.abs(part.recurrence.w).sum())  # a series of the first kind
             error[part.row] += part.tail * norms
             rounding[part.row] += 2 * task.eps * size * norms
         wanted = task.rtol * np.array([column_norms(y) for y in Y])
@@ -107,6 +117,7 @@ def chebyshev_funm(task: Task, interval: Interval, *, tightness: float = 0.1) ->
         if task.limits.spent(0, operator.n_matvecs) is not None:
             status = Status.TIMED_OUT
             break
+        parts = ()
         for q in np.flatnonzero(unmet.any(axis=1)):
             ratio = (wanted[q] / error[q])[unmet[q]].min()
             tolerances[q] *= max(0.1 * float(ratio), 1e-12)
@@ -122,17 +133,17 @@ def _most(task: Task) -> int:
     return int(min(task.limits.maxiter, max(left, 1.0)))
 
 
-def _executed(operator: Operator, parts: list[Part], B: Array, Y: Array) -> Array:
+def _executed(operator: Operator, parts: Sequence[Part], B: Array, Y: Array) -> Array:
     """Return ``Y[q] = sum of factor p(A) B`` over the parts of each target."""
     Y = np.zeros_like(Y)
     if len(parts) <= SEPARATE:
         for part in parts:
-            Y[part.row] += part.factor * operator.apply(part.recurrence, B)
+            Y[part.row] += part.factor * operator.apply(part.recurrence, B, order="clenshaw")
         return Y
     return _from_one_basis(operator, parts, B, Y)
 
 
-def _from_one_basis(operator: Operator, parts: list[Part], B: Array, Y: Array) -> Array:
+def _from_one_basis(operator: Operator, parts: Sequence[Part], B: Array, Y: Array) -> Array:
     """Add ``T_k(A) B`` into all targets, a few at once."""
     longest = max(parts, key=lambda part: part.recurrence.degree).recurrence
     d = longest.degree

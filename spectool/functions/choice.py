@@ -10,7 +10,7 @@ import numpy as np
 
 from spectool._types import FloatArray, Interval, Rng
 from spectool.errors import InputError
-from spectool.functions.chebyshev_funm import interpolants
+from spectool.functions.chebyshev_funm import TIGHTNESS, Part, interpolants
 from spectool.functions.lanczos_funm import MAX_BASIS_BYTES
 from spectool.functions.preconditioned_funm import ROOTS
 from spectool.functions.task import Task
@@ -41,6 +41,7 @@ class Choice(NamedTuple):
     reason: str
     interval: Interval = (-math.inf, math.inf)
     degree: int = 0
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +66,7 @@ class Knowledge:
     rng: Rng = None
     given: Spectrum | None = None
     choice: Choice | None = None
-    tightness: float = 0.1
+    tightness: float = TIGHTNESS
 
     @property
     def spectrum(self) -> Spectrum:
@@ -122,9 +123,11 @@ def _for_smooth(task: Task, known: Knowledge) -> Choice:
         diagonal = facts.diagonal.real
         reach = np.array([float(diagonal.min()), float(diagonal.max())])
         if _amplification(task, discs, reach) <= _tolerable(task):
-            degree = _degree(task, discs, UNPROBED)
-            if degree <= UNPROBED:
-                return Choice("chebyshev", "few degrees on Gershgorin's interval", discs)
+            tolerances = np.full(len(task.targets), known.tightness * task.rtol)
+            parts = tuple(interpolants(task.targets, discs, tolerances, UNPROBED + 1))
+            if max(part.recurrence.degree for part in parts) <= UNPROBED:
+                reason = "few degrees on Gershgorin's interval"
+                return Choice("chebyshev", reason, discs, parts=parts)
     interval = known.spectrum.interval
     growth = _amplification(task, interval, known.spectrum.ritz_values)
     if not growth <= _tolerable(task):
@@ -147,12 +150,6 @@ def _amplification(task: Task, interval: Interval, inside: FloatArray) -> float:
             ratio = float(edge / size) if size > 0 else math.inf
             worst = max(worst, ratio) if not math.isnan(ratio) else math.inf
     return worst
-
-
-def _degree(task: Task, interval: Interval, most: int) -> int:
-    tolerances = np.full(len(task.targets), 0.1 * task.rtol)
-    parts = interpolants(task.targets, interval, tolerances, most + 1)
-    return max(part.recurrence.degree for part in parts)
 
 
 def _for_roots(task: Task, known: Knowledge, *, forced: bool = False) -> Choice:

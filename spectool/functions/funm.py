@@ -196,14 +196,16 @@ def _hermitian(task: Task, method: str, known: Knowledge) -> tuple[Answer, str]:
         for target in task.targets:
             target.checked(known.given.ritz_values, task.eps)
     singular = any(target.function.domain != "any" for target in task.targets)
-    stored = task.operator.n <= MAX_N and task.operator.backend.to_dense() is not None
+    stored = task.operator.n <= MAX_N and task.operator.row_facts() is not None
     tiny = singular and stored and task.operator.n <= TINY_N
     if method == "dense" or (method == "auto" and tiny):
         return _directly(task), "as asked" if method == "dense" else "n is small"
     choice = known.choice or choose(task, method, known)
     known.choice = choice
     if choice.method == "chebyshev":
-        answer = chebyshev_funm(task, choice.interval, tightness=known.tightness)
+        answer = chebyshev_funm(
+            task, choice.interval, tightness=known.tightness, parts=choice.parts
+        )
         known.tightness = answer.tightness
         return answer, choice.reason
     if choice.method == "preconditioned":
