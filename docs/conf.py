@@ -21,7 +21,7 @@ from spectool.backends.cpu import SERIAL_BELOW
 from spectool.eigen import filters
 from spectool.functions import choice, dense_funm, lanczos_funm
 from spectool.kernels import dia, formats, lanczos
-from spectool.preconditioners import general, monitor, polynomial, selection
+from spectool.preconditioners import gmres_polynomial, monitor, polynomial, selection
 from spectool.spectrum import estimate
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +80,7 @@ myst_substitutions = {
     "REORDERED": f"{execution.REORDERED:,}".replace(",", " "),
     "SINGLE_FROM": f"{polynomial.SINGLE_FROM >> 20} MiB",
     "WATCH": str(sum(monitor.ROUNDS)),
-    "MOST_STEPS": str(general.MOST_STEPS),
+    "MOST_STEPS": str(gmres_polynomial.MOST_STEPS),
     "MAX_BASIS": f"{lanczos_funm.MAX_BASIS_BYTES / 2**30:g} GiB",
     "MAX_N": str(dense_funm.MAX_N),
     "AMPLIFICATION": f"{choice.MOST_AMPLIFIED:.0e}".replace("e+0", "e"),

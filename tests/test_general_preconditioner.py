@@ -9,7 +9,8 @@ import spectool as st
 from spectool.errors import BreakdownError, InputError
 from spectool.operators import as_operator
 from spectool.operators.scaling import equilibrate
-from spectool.preconditioners.general import general_preconditioner, predicted_steps
+from spectool.preconditioners.general import general_preconditioner
+from spectool.preconditioners.gmres_polynomial import predicted_steps
 
 SEED = 918_273_645
 

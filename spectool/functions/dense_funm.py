@@ -28,13 +28,14 @@ def dense_funm(task: Task, A: Array) -> Answer:
     theta, V = eigh(A)
     theta = np.asarray(theta, dtype=np.float64)
     C = V.conj().T @ task.B
-    E = V.conj().T @ (A @ V - V * theta.astype(A.dtype))
+    unit = float(np.abs(theta).max()) or 1.0
+    E = V.conj().T @ ((A @ V - V * theta.astype(A.dtype)) / unit)
     Y = task.empty()
     rounding = np.zeros((len(task.targets), task.n_columns))
     for q, target in enumerate(task.targets):
         values, slope = target.function.with_slope(target.checked(theta, task.eps))
         Y[q] = V @ (values[:, None] * C)
-        moved = (_divided_differences(target, theta, values, slope) * E) @ C
+        moved = (_divided_differences(target, theta / unit, values, unit * slope) * E) @ C
         rounding[q] = column_norms(moved) + task.eps * column_norms(Y[q])
     return Answer(
         Y, np.zeros_like(rounding), rounding, Status.CONVERGED, 0, "dense eigendecomposition"
@@ -44,7 +45,10 @@ def dense_funm(task: Task, A: Array) -> Answer:
 def _divided_differences(
     target: Target, theta: FloatArray, values: Array, slope: FloatArray
 ) -> Array:
-    """Return ``(f(t x) - f(t y)) / (x - y)`` over pairs of eigenvalues, ``|t f'|`` where equal."""
+    """Return ``(f(t x) - f(t y)) / (x - y)`` over pairs of eigenvalues, ``|t f'|`` where equal.
+
+    All in a unit in which the largest eigenvalue is 1.
+    """
     gaps = theta[:, None] - theta
     close = np.abs(gaps) <= 1e-8 * np.maximum(np.abs(theta)[:, None], np.abs(theta))
     steep = abs(target.t) * np.maximum(slope[:, None], slope)

@@ -6,7 +6,13 @@ import numpy as np
 from numpy import uintp
 
 from spectool._types import Array, FloatArray, IntArray
-from spectool.kernels.compilation import kernel
+from spectool.kernels.compilation import inlined, kernel
+
+
+@inlined
+def _larger(worst: float, gap: float) -> float:
+    """Return the larger one, or NaN where either is."""
+    return gap if gap > worst or np.isnan(gap) else worst
 
 
 @kernel
@@ -14,7 +20,8 @@ def asymmetry(indptr: Array, indices: Array, data: Array, cursor: Array) -> floa
     """Return ``max |a_ij - conj(a_ji)|``; cursor (n,) starts as a copy of ``indptr[:-1]``.
 
     Sorted rows are consumed in step: by the time row i is read, the entries of row j that lie in
-    columns before i are behind ``cursor[j]``. An entry without a partner counts in full.
+    columns before i are behind ``cursor[j]``. An entry without a partner counts in full. NaN where
+    A holds NaN, or infinities that are partners.
     """
     n = cursor.size
     worst = 0.0
@@ -22,25 +29,24 @@ def asymmetry(indptr: Array, indices: Array, data: Array, cursor: Array) -> floa
         for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
             j = uintp(indices[p])
             if j == uintp(i):
-                gap = abs(data[p] - np.conj(data[p]))
-                worst = max(worst, gap)
+                worst = _larger(worst, abs(data[p] - np.conj(data[p])))
                 continue
             end = uintp(indptr[j + uintp(1)])
             q = uintp(cursor[j])
             if j > uintp(i):
                 # Row j's entries left of column i had partners only if already consumed.
                 while q < end and uintp(indices[q]) < uintp(i):
-                    worst = max(worst, abs(data[q]))
+                    worst = _larger(worst, abs(data[q]))
                     q += uintp(1)
                 if q < end and uintp(indices[q]) == uintp(i):
-                    worst = max(worst, abs(data[p] - np.conj(data[q])))
+                    worst = _larger(worst, abs(data[p] - np.conj(data[q])))
                     q += uintp(1)
                 else:
-                    worst = max(worst, abs(data[p]))
+                    worst = _larger(worst, abs(data[p]))
                 cursor[j] = q
             elif uintp(p) >= uintp(cursor[i]):
                 # Left of the diagonal and never met from row j: it has no partner.
-                worst = max(worst, abs(data[p]))
+                worst = _larger(worst, abs(data[p]))
     return worst
 
 

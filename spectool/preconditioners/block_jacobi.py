@@ -27,7 +27,7 @@ from spectool.backends.layout import best_blocks, fits
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, as_operator
 from spectool.polynomials import Recurrence
-from spectool.preconditioners.operator import Preconditioner
+from spectool.preconditioners.operator import SEED, Preconditioner
 from spectool.preconditioners.polynomial import hermitian_preconditioner
 from spectool.results import PreconditionerReport
 from spectool.spectrum import Spectrum
@@ -112,6 +112,18 @@ class BlockJacobi(LinearOperator[Any]):
         """Products so far."""
         return self.inner.n_matvecs
 
+    def refresh(self, A: Any, *, rng: Rng = SEED) -> BlockJacobi:
+        """Return M for another matrix near the last one: A is split anew, the polynomial kept.
+
+        See `Preconditioner.refresh`. Raises NotPositiveDefiniteError if a diagonal block is not
+        positive definite.
+        """
+        begin = time.perf_counter()
+        rows = np.shape(A)[0] if np.ndim(A) == 2 else self.shape[0]
+        split = block_split(A, self.block_size if rows % self.block_size == 0 else None)
+        inner = self.inner.refresh(split.operator, rng=rng)
+        return BlockJacobi(split, inner, time.perf_counter() - begin)
+
     def _matvec(self, x: Array) -> Array:
         return self._run(np.asarray(x).ravel())
 
@@ -153,7 +165,7 @@ def block_jacobi(
     method : {"auto", "chebyshev", "chebyshev4"}
         Forces a design.
     precision : {"auto", "float64", "float32"}
-        Storage and arithmetic of the split matrix; "auto" keeps that of A.
+        Storage and arithmetic of the split matrix, as in `preconditioner`.
     rng : Generator, int or None
         Seeds the probe.
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -33,6 +35,7 @@ from spectool.operators import Operator, as_operator, jacobi_scale
 from spectool.planner import OperatorCosts, VirtualOperator
 from spectool.polynomials import Recurrence
 from spectool.polynomials.chebyshev import checked_degree
+from spectool.preconditioners.operator import SEED
 from spectool.preconditioners.selection import Choice, select
 from spectool.results import PreconditionerReport
 from spectool.spectrum import Spectrum, probe
@@ -69,6 +72,7 @@ class ComposedPreconditioner(LinearOperator[Any]):
         recurrence: Recurrence,
         report: PreconditionerReport,
         spectrum: Spectrum | None,
+        again: partial[ComposedPreconditioner] | None = None,
     ) -> None:
         dtype = np.result_type(operator.dtype, B.dtype)
         # scipy-stubs hides the base constructor, which subclasses must call.
@@ -78,6 +82,7 @@ class ComposedPreconditioner(LinearOperator[Any]):
         self.recurrence = recurrence
         self.report = report
         self.spectrum = spectrum
+        self._again = again
         self._product = GenericBackend(_Product(operator, B, dtype))
 
     def __repr__(self) -> str:
@@ -87,6 +92,17 @@ class ComposedPreconditioner(LinearOperator[Any]):
     def n_matvecs(self) -> int:
         """Products with A so far."""
         return self.operator.n_matvecs
+
+    def refresh(self, A: Any, *, rng: Rng = SEED) -> ComposedPreconditioner:
+        """Return M for another matrix and the same B, by a full set-up, which the report says.
+
+        For another B, make a new M.
+        """
+        again = self._again or partial(composed, B=self.B)
+        fresh = again(A, rng=rng)
+        reason = f"full set-up, over the same B; {fresh.report.reason}"
+        fresh.report = replace(fresh.report, reason=reason)
+        return fresh
 
     def _matvec(self, x: Array) -> Array:
         return self._run(np.asarray(x).ravel())
@@ -209,7 +225,8 @@ def composed(
         time.perf_counter() - begin,
     )
     known = spectrum if overlap <= OVERLAP else None
-    return ComposedPreconditioner(operator, base, choice.recurrence, report, known)
+    again = partial(composed, B=B, degree=degree, method=method)
+    return ComposedPreconditioner(operator, base, choice.recurrence, report, known, again)
 
 
 def _checked_base(B: Any, A: Operator, rng: np.random.Generator) -> Operator:

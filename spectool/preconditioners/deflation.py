@@ -32,6 +32,7 @@ from spectool._types import Array, FloatArray, Rng
 from spectool.errors import BreakdownError, InputError, NotPositiveDefiniteError
 from spectool.krylov.ritz_window import RitzBasis, RitzWindow
 from spectool.operators import Operator, as_operator
+from spectool.preconditioners.operator import SEED
 from spectool.results import PreconditionerReport
 
 ENOUGH = 1e-8
@@ -77,6 +78,16 @@ class Deflation(LinearOperator[Any]):
     def n_matvecs(self) -> int:
         """Products with A so far."""
         return self._spent + int(getattr(self.M, "n_matvecs", 0))
+
+    def refresh(self, A: Any, *, rng: Rng = SEED) -> Deflation:
+        """Return M for another matrix near the last one: its M refreshed, on the same vectors.
+
+        Costs a product per vector, and what refreshing M costs; positive definite for any A that
+        is. An M that cannot be refreshed is kept.
+        """
+        refresh = getattr(self.M, "refresh", None)
+        M = self.M if refresh is None else refresh(A, rng=rng)
+        return deflated(A, M, self.vectors)
 
     def _matvec(self, x: Array) -> Array:
         return self._run(np.asarray(x).ravel())

@@ -7,6 +7,7 @@ Source
 from __future__ import annotations
 
 import time
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
@@ -83,7 +84,7 @@ def preconditioner(
         smoothers are polynomials (needs pyamg). Jacobi by default.
     precision : {"auto", "float64", "float32"}
         Storage and arithmetic inside M; "auto" takes single precision where A is too large for
-        the caches, and that of A otherwise.
+        the caches or measured rates promise a gain, and CG is predicted to lose no iteration.
     spectrum : Spectrum, optional
         A probe made before (``M.spectrum``, or ``estimate_spectrum``); saves the matvecs. It is
         checked against A during the first applications.
@@ -101,9 +102,10 @@ def preconditioner(
     Returns
     -------
     Preconditioner
-        ``LinearOperator`` with ``recurrence``, ``report`` and ``n_matvecs``; Hermitian positive
-        definite if A is Hermitian. Other bases, ``deflate`` and general A have classes of their
-        own with the same ``report`` and ``n_matvecs``.
+        ``LinearOperator`` with ``recurrence``, ``report``, ``n_matvecs`` and ``refresh(A)``, which
+        gives M for the next matrix of a sequence; Hermitian positive definite if A is Hermitian.
+        Other bases, ``deflate`` and general A have classes of their own with the same ``report``,
+        ``n_matvecs`` and ``refresh``.
 
     Raises
     ------
@@ -166,7 +168,24 @@ def preconditioner(
             rng=rng,
             begin=begin,
         )
+    again = partial(
+        preconditioner,
+        degree=degree,
+        method=method,
+        scaling=scaling,
+        base=base,
+        precision=precision,
+        assume_a=assume_a,
+        execution=execution,
+    )
+    _remember(M, again, assume_a)
     return M if deflate is None else _deflated(operator, M, deflate, rng)
+
+
+def _remember(M: Any, again: partial[Any], assume_a: Any) -> None:
+    """Let M be set up again by this door: A may be general next time."""
+    if getattr(M, "set_up", None) is not None:
+        M.set_up = M.set_up._replace(again=again, assume_a=assume_a)
 
 
 def _check_options(

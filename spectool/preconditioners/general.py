@@ -2,11 +2,9 @@
 
 Source
     Loe and Morgan, Toward efficient polynomial preconditioning for GMRES, Numer. Linear Algebra
-    Appl. 29 (2022); Joubert, SIAM J. Sci. Comput. 15 (1994), for random start vectors.
+    Appl. 29 (2022).
 Deviations
-    (1) A is permuted and scaled on both sides first; (2) the degree follows from the probe's own
-    residuals; (3) a polynomial must pass two tests: its product form on the Hessenberg matrix, and
-    a fresh vector.
+    A is permuted and scaled on both sides first.
 Cost
     Set-up: one matvec per probe step (64 at most) and about ``degree`` for the test; 3 reductions
     per step. One application: ``degree`` matvecs, no reduction.
@@ -16,45 +14,29 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from spectool._types import Array, FloatArray, Rng
+from spectool._types import Array, Rng
 from spectool.backends.cpu import CpuBackend
 from spectool.backends.execution import Execution
-from spectool.backends.generic import GenericBackend
 from spectool.errors import BreakdownError, InputError
-from spectool.krylov.arnoldi import (
-    ArnoldiProcess,
-    arnoldi,
-    field_of_values_box,
-    gmres_residuals,
-    harmonic_ritz_values,
-)
 from spectool.operators import Operator, PolynomialOperator, as_operator
 from spectool.operators.scaling import Equilibration, equilibrate
 from spectool.polynomials import Recurrence
 from spectool.polynomials.chebyshev import checked_degree
-from spectool.polynomials.roots import added_roots, inverse_from_roots
+from spectool.preconditioners.gmres_polynomial import Design, design
+from spectool.preconditioners.operator import SEED, SetUp
 from spectool.results import PreconditionerReport
 
 Method = Literal["auto", "gmres_poly", "jacobi", "none"]
 _METHODS = ("auto", "gmres_poly", "jacobi", "none")
-MOST_STEPS = 64
-"""Most probe steps, hence roots, of a chosen degree."""
-FEWEST_STEPS = 4
-TARGET = 1e-8
-GROWTH = 100.0
-"""What a fresh vector's residual may grow by before the polynomial is refused: nonnormal A let it
-grow tenfold where GMRES then converged (measured), a product form in trouble by far more."""
-MOST_TESTS = 3
-"""Most polynomials that a fresh vector tests."""
 MOST_EXPECTED = 2_000
 """Products that a solve is expected to need where the probe cannot tell."""
-IDLE = 0.95
-"""Probe residual above which no polynomial of this degree does anything."""
 
 
 class GeneralPreconditioner(PolynomialOperator):
@@ -68,6 +50,8 @@ class GeneralPreconditioner(PolynomialOperator):
         What was chosen, why, and what it cost.
     equilibration : Equilibration or None
         P and the diagonals; None leaves A as it is.
+    trial : Trial
+        What q did to a random residual, and how many steps GMRES is predicted to take.
     n_matvecs : int
         Products with A (or its adjoint) so far: set-up and applications.
     """
@@ -79,10 +63,15 @@ class GeneralPreconditioner(PolynomialOperator):
         report: PreconditionerReport,
         equilibration: Equilibration | None,
         dtype: Any,
+        *,
+        trial: Trial | None = None,
+        set_up: SetUp | None = None,
     ) -> None:
         super().__init__(operator, recurrence, dtype=dtype)
         self.report = report
         self.equilibration = equilibration
+        self.trial = trial or Trial(math.inf, math.inf)
+        self.set_up = set_up
         self._adjoint_operator: Operator | None = None
 
     @property
@@ -133,6 +122,31 @@ class GeneralPreconditioner(PolynomialOperator):
 
     def __repr__(self) -> str:
         return f"<GeneralPreconditioner {self.shape}: {self.report.chosen}>"
+
+    def explained(self, why: str, n_matvecs: int) -> None:
+        """Put ``why`` before the reason in the report, and count products spent before."""
+        before = self.report
+        reason, spent = f"{why}; {before.reason}", before.n_matvecs + n_matvecs
+        self.report = replace(before, reason=reason, n_matvecs=spent)
+        self.operator.counter.add(n_matvecs)
+
+    def refresh(self, A: Any, *, rng: Rng = SEED) -> Any:
+        """Return M for another matrix of the same size, near the last one.
+
+        A is scaled anew; the polynomial is kept if it does to a random residual what it did, which
+        takes ``degree + 1`` matvecs (none where A has not changed but for scalings and rounding).
+        Else M is set up in full, and the report says so. See `Preconditioner.refresh`.
+        """
+        from spectool.preconditioners.general_refresh import refreshed  # it imports this module
+
+        return refreshed(self, A, rng)
+
+
+class Trial(NamedTuple):
+    """What q leaves of a random residual, relative, and GMRES's steps predicted without it."""
+
+    left: float
+    steps: float
 
 
 def _rows(scale: Array, X: Array) -> Array:
@@ -214,7 +228,7 @@ def general_preconditioner(
             "lack conjugates. Use method='auto' (a scaling), or solve the real system "
             "[[Re A, -Im A], [Im A, Re A]]."
         )
-    matrix = _stored(operator)
+    matrix = stored_matrix(operator)
     scaled, equilibration, label = operator.recounted(), None, "identity"
     if matrix is not None and method == "jacobi":
         equilibration, label = _jacobi(matrix), "Jacobi"
@@ -228,30 +242,39 @@ def general_preconditioner(
             "sparse array, or method='gmres_poly'."
         )
     if method in ("jacobi", "none") or degree == 0:
-        design = _Design(None, 0.0, "as asked")
+        found = Design(None, 0.0, "as asked")
     elif is_complex:
-        design = _Design(None, 0.0, "A is complex, and a real polynomial needs conjugate roots")
+        found = Design(None, 0.0, "A is complex, and a real polynomial needs conjugate roots")
     else:
-        design = _design(scaled, degree, rng)
-    if design.polynomial is None and method == "gmres_poly":
+        found = design(scaled, degree, rng)
+    if found.polynomial is None and method == "gmres_poly":
         raise BreakdownError(
-            f"method='gmres_poly' found no polynomial: {design.reason}. Use method='auto'."
+            f"method='gmres_poly' found no polynomial: {found.reason}. Use method='auto'."
         )
-    spent, q = scaled.n_matvecs, design.polynomial or _one()
+    spent, q = scaled.n_matvecs, found.polynomial or _one()
     if q.degree:
         label = f"{q.name}, degree {q.degree}"
-        scaled = scaled.prepared(min(design.steps, MOST_EXPECTED), execution)
+        scaled = scaled.prepared(min(found.steps, MOST_EXPECTED), execution)
     counted = scaled.recounted()
     counted.counter.add(spent)
     report = PreconditionerReport(
         label,
-        design.reason,
+        found.reason,
         (),
         spent,
         time.perf_counter() - begin,
         str(counted.backend.report) if q.degree else "",
     )
-    return GeneralPreconditioner(counted, q, report, equilibration, operator.dtype)
+    again = partial(general_preconditioner, degree=degree, method=method, execution=execution)
+    return GeneralPreconditioner(
+        counted,
+        q,
+        report,
+        equilibration,
+        operator.dtype,
+        trial=Trial(found.left, found.steps),
+        set_up=SetUp(again, degree is None, execution, watch=False, discs=None),
+    )
 
 
 def _checked_degree(degree: Any, method: str) -> int | None:
@@ -266,7 +289,7 @@ def _checked_degree(degree: Any, method: str) -> int | None:
     return degree
 
 
-def _stored(operator: Operator) -> Any:
+def stored_matrix(operator: Operator) -> Any:
     """Return A where its entries are stored, sparse or dense, else None."""
     if isinstance(operator.backend, CpuBackend):
         return operator.backend.A
@@ -282,83 +305,3 @@ def _jacobi(A: Any) -> Equilibration:
 def _one() -> Recurrence:
     none = np.empty(0)
     return Recurrence(none, none, none, np.ones(1), (0.0, 2.0), "degree 0")
-
-
-class _Design(NamedTuple):
-    """A polynomial or None, the steps GMRES is predicted to need without it, and why."""
-
-    polynomial: Recurrence | None
-    steps: float
-    reason: str
-
-
-def predicted_steps(norms: FloatArray) -> float:
-    """Extrapolate GMRES's steps to TARGET from the second half of its residual norms."""
-    m = norms.size
-    first, last = float(norms[(m + 1) // 2 - 1]), float(norms[-1])
-    if last <= TARGET:
-        return float(np.argmax(norms <= TARGET) + 1)
-    if last >= first:
-        return math.inf
-    return m + math.log(last / TARGET) * (m - (m + 1) // 2) / math.log(first / last)
-
-
-def _enough(process: ArnoldiProcess) -> bool:
-    if process.steps < FEWEST_STEPS:
-        return False
-    return 3.0 * process.steps**3 >= predicted_steps(gmres_residuals(process.hessenberg)) ** 2
-
-
-def _design(B: Operator, degree: int | None, rng: Rng) -> _Design:
-    """Probe B; return the GMRES polynomial with the most roots that passes the tests."""
-    start, fresh = np.random.default_rng(rng).standard_normal((2, B.n)).astype(B.dtype)
-    if degree is None:
-        process = arnoldi(B, start, MOST_STEPS, enough=_enough)
-    else:
-        process = arnoldi(B, start, degree + 1)
-    H = process.hessenberg
-    norms = gmres_residuals(H)
-    steps = predicted_steps(norms)
-    if degree is None and norms[-1] > IDLE:
-        why = f"{norms.size} probe steps left {norms[-1]:.2g} of a random residual"
-        return _Design(None, steps, why)
-    d, tested = norms.size, 0
-    while d >= 1 and tested < MOST_TESTS:
-        q = _polynomial(H[: d + 1, :d], float(norms[d - 1]), B.dtype)
-        if q is not None and q.degree <= (1.5 * d if degree is None else degree):
-            tested += 1
-            residual = fresh - B.matmul(B.apply(q, fresh, order="forward"))
-            left = float(np.linalg.norm(residual) / np.linalg.norm(fresh))
-            if left <= GROWTH:
-                return _Design(
-                    q,
-                    steps,
-                    f"{norms.size} probe steps predict {steps:.0f} of GMRES to {TARGET:.0e}; "
-                    f"{d} roots leave {left:.1e} of a fresh residual",
-                )
-        d = d - 1 if degree is not None or d <= 4 else 3 * d // 4
-    why = f"no polynomial with at most {norms.size} roots is stable"
-    return _Design(None, steps, why)
-
-
-def _polynomial(H: Array, norm: float, dtype: np.dtype[Any]) -> Recurrence | None:
-    """Return q, or None if its product form does not reproduce GMRES's residual on H."""
-    d = H.shape[1]
-    lower, upper, _, _ = field_of_values_box(H)
-    if upper <= lower:
-        upper = lower + max(abs(lower), 1.0)
-    try:
-        roots = harmonic_ritz_values(H)
-        if roots.size == 0:
-            return None
-        roots = added_roots(roots, digits=14.0 if dtype.itemsize == 8 else 5.0)
-        q = inverse_from_roots(roots, (lower, upper), name="GMRES polynomial")
-    except (BreakdownError, InputError):  # singular H; roots beyond the range of double
-        return None
-    square = np.zeros((d + 1, d + 1))
-    square[:, :d] = H
-    first = np.eye(d + 1)[0]
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = first - square @ GenericBackend(square).apply(q, first, order="forward")
-    # What rounding adds must stay in the order of what GMRES attains.
-    return q if np.linalg.norm(found) <= max(10.0 * norm, TARGET) else None

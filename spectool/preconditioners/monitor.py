@@ -23,6 +23,7 @@ through a LinearOperator that did something else then, or voided by changing A i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
@@ -47,6 +48,7 @@ ROUNDING = 1e3
 """Units of rounding, relative to the interval, that a Ritz value may lie outside of it."""
 NOTHING: Interval = (math.inf, -math.inf)
 """Extremes of no Ritz values."""
+STRETCHED = ", stretched to "
 EXCESS = 1.01
 """Slack of the gain test: rounding, and 0.5% for ``max |p|`` between samples."""
 
@@ -171,12 +173,18 @@ def _norm(X: Array) -> float:
 
 
 def stretched(recurrence: Recurrence, factor: float) -> Recurrence:
-    """Return the same design of ``1 / z`` or ``1 / |z|`` on an interval ``factor`` times as long.
+    """Return the same design on an interval ``factor`` times as long; its name says so."""
+    p = in_unit(recurrence, factor)
+    design = recurrence.name.split(STRETCHED)[0]
+    return replace(p, name=f"{design}{STRETCHED}{p.interval[1]:.3g}")
+
+
+def in_unit(recurrence: Recurrence, factor: float) -> Recurrence:
+    """Return the same design for an operator in another unit, ``factor`` times as large.
 
     If q approximates ``1 / z`` on [l, u] with residual ``r(z) = 1 - z q(z)``, then ``s q(s z)``,
     s = 1 / factor, has the residual ``r(s z)``: what the design is on [l / s, u / s].
     """
     s = 1.0 / factor
     p = s * recurrence.affine(s)
-    name = f"{recurrence.name}, stretched to {p.interval[1]:.3g}"
-    return Recurrence(p.a, p.b, p.c, p.w, p.interval, name)
+    return replace(p, name=recurrence.name)

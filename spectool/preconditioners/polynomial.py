@@ -20,8 +20,10 @@ from spectool.operators import Operator, jacobi_scale
 from spectool.planner import VirtualOperator, operator_costs
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.indefinite import is_definite, select_for_minres
-from spectool.preconditioners.operator import Preconditioner
+from spectool.preconditioners.operator import Preconditioner, SetUp, alike
+from spectool.preconditioners.precision import single_costs, single_is_safe
 from spectool.preconditioners.selection import (
+    MARGIN,
     WORTHWHILE,
     is_easy,
     iterations_bound,
@@ -33,9 +35,8 @@ from spectool.spectrum import Scaling, Spectrum, probe
 
 Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax"]
 SINGLE_FROM = 12 * 2**20
-"""Bytes of a matrix from which single precision inside M pays: it halves what memory must deliver,
-and in cache it gains a tenth. CG to 1e-8 takes as many iterations, unless A's condition is beyond
-some 1e8; then 1.2 to 1.4 times as many (measured)."""
+"""Bytes of a matrix from which single precision inside M is taken to pay: half as much has to come
+from memory. Below, measured rates tell. Both only where it costs CG no iterations (`precision`)."""
 MOST_EXPECTED = 2_000
 """Products that a solve is expected to need where the probe cannot tell."""
 
@@ -58,6 +59,14 @@ def hermitian_preconditioner(
     is when set-up began.
     """
     begin = time.perf_counter() if begin is None else begin
+    again = partial(
+        hermitian_preconditioner,
+        degree=degree,
+        method=method,
+        scaling=scaling,
+        precision=precision,
+        execution=execution,
+    )
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
     # A bound that did not come from these products may be wrong: it is watched at run time.
     watch = spectrum is not None or operator.row_facts() is None
@@ -67,13 +76,13 @@ def hermitian_preconditioner(
         chosen: str,
         reason: str,
         candidates: tuple[Candidate, ...] = (),
-        inner: _Inner | None = None,
+        inner: Inner | None = None,
     ) -> Preconditioner:
         counters = {operator.counter, scaled.counter}
         if inner is not None:
             counters.add(inner.operator.counter)
         n_matvecs = sum(counter.value for counter in counters)
-        inner = inner or _Inner(operator, scale, 1.0)
+        inner = inner or Inner(operator, scale, 1.0)
         report = PreconditionerReport(
             chosen,
             reason,
@@ -86,6 +95,8 @@ def hermitian_preconditioner(
             recurrence = inner.unit * recurrence.affine(inner.unit)
         counted = inner.operator.recounted()
         counted.counter.add(n_matvecs)
+        discs = inner.operator.gershgorin()
+        set_up = SetUp(again, method == "auto" and degree is None, execution, watch, discs)
         return Preconditioner(
             counted,
             recurrence,
@@ -94,13 +105,13 @@ def hermitian_preconditioner(
             scale=inner.scale,
             dtype=operator.dtype,
             watch=watch,
+            set_up=set_up,
         )
 
     scaled = operator  # until it is needed
-    kind = _inner_dtype(precision, operator)
     free = method == "auto" and degree is None
     plain = "Jacobi" if scale is not None else "identity"
-    jacobi = _jacobi(operator, scale, method)
+    jacobi = jacobi_recurrence(operator, scale, method)
     if method in ("none", "jacobi") or (method == "auto" and degree == 0):
         if method == "jacobi" and scale is None and _constant(operator) is None:
             raise InputError(
@@ -111,7 +122,7 @@ def hermitian_preconditioner(
     exact = scale is not None or _constant(operator) is not None
     if free and exact and _is_diagonal(operator):
         return finish(jacobi, plain, "A is diagonal, so M is its inverse")
-    indefinite = _bad_diagonal(operator)
+    indefinite = bad_diagonal(operator)
     iteration = operator_costs(operator).cg_iteration(0)
     if free and spectrum is None and operator.n * iteration <= WORTHWHILE:
         if indefinite:
@@ -122,7 +133,7 @@ def hermitian_preconditioner(
         label: Scaling = None if scale is None else "symmetric"
         enough = partial(is_easy, iteration) if free and not indefinite else None
         spectrum = probe(scaled, scaling=label, rng=rng, enough=enough)
-    indefinite = indefinite or _bad_ritz_value(operator, spectrum)
+    indefinite = indefinite or bad_ritz_value(operator, spectrum)
     if indefinite and method != "auto":
         raise NotPositiveDefiniteError(
             f"method={method!r} needs a positive definite A, but {indefinite} "
@@ -144,16 +155,26 @@ def hermitian_preconditioner(
         expected = plain_iterations(virtual, jacobi, operator.n) * iteration
         if expected <= WORTHWHILE:
             return finish(jacobi, plain, f"predicted {expected:.2g} s for CG leave little to gain")
-    inner = _inner(scaled, scale, spectrum, kind, execution)
+    kind = _inner_dtype(precision, operator, virtual, jacobi)
+    inner = lay_out(scaled, scale, spectrum, kind, execution)
     costs = operator_costs(scaled, inner.operator)
     if virtual is None:
         choice = select_for_minres(costs, spectrum, degree, jacobi, f"|{plain}|", indefinite)
-    else:
-        choice = select(costs, spectrum, virtual, method, degree, jacobi, plain)
-    return finish(*choice, inner if choice.recurrence.degree else None)
+        return finish(*choice[:4], inner if choice.recurrence.degree else None)
+    choice = select(costs, spectrum, virtual, method, degree, jacobi, plain)
+    if free and precision == "auto" and _may_be_single(inner, virtual, jacobi):
+        report = inner.operator.backend.report
+        cheap = single_costs(costs, scaled, report)
+        single = select(cheap, spectrum, virtual, method, degree, jacobi, plain)
+        if single.recurrence.degree and single.seconds <= MARGIN * choice.seconds:
+            inner = lay_out(scaled, scale, spectrum, np.float32, execution or alike(report))
+            share = single.seconds / choice.seconds
+            reason = f"{single.reason}, in single precision {share:.0%} of the time in double"
+            choice = single._replace(reason=reason)
+    return finish(*choice[:4], inner if choice.recurrence.degree else None)
 
 
-class _Inner(NamedTuple):
+class Inner(NamedTuple):
     """What the recurrence runs over: ``S A S`` laid out, S, and the unit of A taken out by S."""
 
     operator: Operator
@@ -161,13 +182,14 @@ class _Inner(NamedTuple):
     unit: float
 
 
-def _inner(
+def lay_out(
     scaled: Operator,
     scale: FloatArray | None,
     spectrum: Spectrum,
     kind: Any,
     execution: Execution | None,
-) -> _Inner:
+) -> Inner:
+    """Return ``S A S`` in the precision ``kind``, laid out for the products expected."""
     unit = 1.0
     if scale is None and np.finfo(kind).bits < np.finfo(scaled.dtype).bits:
         # Entries in the unit of A may leave the range of single precision: S = I / sqrt(unit).
@@ -176,21 +198,32 @@ def _inner(
         scale = np.full(scaled.n, 1.0 / np.sqrt(unit))
         scaled = scaled.scaled(scale)
     expected = min(iterations_bound(spectrum), MOST_EXPECTED)
-    return _Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
+    return Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
 
 
-def _inner_dtype(precision: str, operator: Operator) -> Any:
-    """Return the dtype of storage and arithmetic inside M."""
+def _inner_dtype(
+    precision: str, operator: Operator, virtual: VirtualOperator | None, jacobi: Recurrence
+) -> np.dtype[Any]:
+    """Return the dtype of storage and arithmetic inside M, as far as sizes tell it."""
     dtype = operator.dtype
     single = precision == "float32"
     if precision == "auto":
         n_bytes = operator.nnz * (dtype.itemsize + 4)
         if operator.backend.name != "cpu" or n_bytes < SINGLE_FROM:
             return dtype
-        single = True
+        single = virtual is None or single_is_safe(virtual, jacobi, operator.n)
+        if not single:
+            return dtype
     if dtype.kind == "c":
-        return np.complex64 if single else np.complex128
-    return np.float32 if single else np.float64
+        return np.dtype(np.complex64 if single else np.complex128)
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def _may_be_single(inner: Inner, virtual: VirtualOperator, jacobi: Recurrence) -> bool:
+    """Whether the double precision chosen for its size may be given up if single is faster."""
+    operator = inner.operator
+    stored = operator.backend.name == "cpu" and operator.dtype == np.float64
+    return stored and single_is_safe(virtual, jacobi, operator.n)
 
 
 def _scale(operator: Operator, scaling: Any, spectrum: Spectrum | None) -> FloatArray | None:
@@ -223,7 +256,7 @@ def _constant(operator: Operator) -> float | None:
     return float(modulus[0]) if np.ptp(modulus) == 0 and modulus[0] > 0 else None
 
 
-def _jacobi(operator: Operator, scale: FloatArray | None, method: str) -> Recurrence:
+def jacobi_recurrence(operator: Operator, scale: FloatArray | None, method: str) -> Recurrence:
     """Degree 0: ``S 1 S`` is Jacobi; without S the constant diagonal, or the identity."""
     value = 1.0
     if scale is None and method != "none":
@@ -237,7 +270,7 @@ def _is_diagonal(operator: Operator) -> bool:
     return facts is not None and not facts.radius.any() and bool((facts.diagonal.real > 0).all())
 
 
-def _bad_diagonal(operator: Operator) -> str:
+def bad_diagonal(operator: Operator) -> str:
     """Say why the diagonal shows that A is not positive definite, or nothing."""
     facts = operator.row_facts()
     if facts is None:
@@ -253,7 +286,7 @@ def _bad_diagonal(operator: Operator) -> str:
     return f"A is not positive definite: a[{i}, {i}] = {diagonal[i]:.6g}."
 
 
-def _bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:
+def bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:
     """Say why the probe shows that A is not positive definite, or nothing."""
     if spectrum is None:
         return ""

@@ -45,12 +45,16 @@ TARGET = 1e-8
 
 
 class Choice(NamedTuple):
-    """A recurrence, one line that names it, why it was taken, and what else was considered."""
+    """A recurrence, one line that names it, why it was taken, and what else was considered.
+
+    ``seconds`` are what a solve with it is predicted to take, where that was asked.
+    """
 
     recurrence: Recurrence
     chosen: str
     reason: str
     candidates: tuple[Candidate, ...]
+    seconds: float = 0.0
 
 
 def iterations_bound(ritz: RitzData | Spectrum) -> float:
@@ -172,12 +176,13 @@ def select(
         options = [option for option in options if option[0].iterations >= FEWEST]
         if not options:
             reason = f"every polynomial is predicted under {FEWEST} iterations"
-            return Choice(jacobi, plain, reason, table)
+            return Choice(jacobi, plain, reason, table, baseline.seconds)
     best, chosen = min(options, key=lambda option: option[0].seconds)
     if not forced and best.seconds > MARGIN * baseline.seconds:
         reason = f"no polynomial is predicted to take {1 - MARGIN:.0%} less time"
-        return Choice(jacobi, plain, reason, table)
+        return Choice(jacobi, plain, reason, table, baseline.seconds)
     reason = (
         f"predicted {best.seconds:.3g} s for CG to {TARGET:.0e}, {plain} {baseline.seconds:.3g} s"
     )
-    return Choice(chosen, f"{chosen.name}, degree {chosen.degree}", reason, table)
+    title = f"{chosen.name}, degree {chosen.degree}"
+    return Choice(chosen, title, reason, table, best.seconds)

@@ -28,6 +28,8 @@ from spectool.solvers.system import LinearSystem
 
 MOST_RITZ = 500
 """Steps of the Lanczos matrix that are kept."""
+DISAGREEMENTS = 2
+"""Restarts from a recomputed residual after which an M in lower precision is promoted."""
 
 
 def cg(
@@ -91,7 +93,8 @@ def cg(
     more). One matvec more at
     the end, and one per tenfold fall of the residual that takes 64 iterations or more. The iterate
     of smallest residual among those is returned if the target is not met. What rounding lets x
-    attain is about ``eps ||A|| ||x||`` [2]_; a smaller target ends as ``STAGNATED``.
+    attain is about ``eps ||A|| ||x||`` [2]_; a smaller target ends as ``STAGNATED``. Before that,
+    an M in lower precision is promoted to that of A, which ``report`` tells.
 
     References
     ----------
@@ -182,6 +185,10 @@ class _Iteration:
             if monitor.due(norm):
                 verdict = monitor.check(r, norm)
                 status, norm, fresh = verdict.status, monitor.checked, verdict.restart
+                failed = fresh and monitor.disagreements >= DISAGREEMENTS
+                if (failed or status is Status.STAGNATED) and system.promote():
+                    monitor.forgive("M promoted to the precision of A")
+                    status, fresh = None, True
             if (status := monitor.observe(norm, status)) is not None:
                 return status
 

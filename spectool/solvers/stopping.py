@@ -147,6 +147,11 @@ class Monitor:
         """Iterations so far."""
         return len(self.history) - 1
 
+    @property
+    def disagreements(self) -> int:
+        """How often the recurrence had to start again from x."""
+        return self._restarts
+
     def start(self) -> tuple[Array, float]:
         """Return the residual of x0 and its norm."""
         r = self.system.residual(self.x)
@@ -205,6 +210,11 @@ class Monitor:
             return Verdict(Status.STAGNATED, restart=False)
         self._restarts += restart
         return Verdict(None, restart)
+
+    def forgive(self, why: str) -> None:
+        """Note what has been done about it, and count the failures to fall anew."""
+        self.notes.append(f"{why} at iteration {self.iteration}")
+        self._strikes = 0
 
     def observe(
         self, norm: float, status: Status | None, x: Callable[[], Array] | None = None

@@ -65,6 +65,7 @@ class LinearSystem:
         self.n_reductions = 0
         self._counted = M
         self._before_solve = getattr(M, "n_matvecs", 0)
+        self._spent = 0
         self.operator, self._parts = _in_dtype(operator, self.dtype)
         self.diagonal = _diagonal(M, self.dtype)
         self._products = 0
@@ -88,7 +89,18 @@ class LinearSystem:
     def n_matvecs(self) -> int:
         """Products with A so far, those that M reports included."""
         inside = getattr(self._counted, "n_matvecs", 0) - self._before_solve
-        return self.operator.n_matvecs + int(inside)
+        return self.operator.n_matvecs + self._spent + int(inside)
+
+    def promote(self) -> bool:
+        """Go on with M in the working precision; False where it is, or cannot be, in that."""
+        promoted = getattr(self._counted, "promoted", None)
+        M = None if promoted is None else promoted(self.operator)
+        if M is None:
+            return False
+        self._spent += self._counted.n_matvecs - self._before_solve
+        self._counted, self._before_solve = M, M.n_matvecs
+        self._inverse = _preconditioner(M, self.operator.shape)
+        return True
 
     def precondition(self, r: Array) -> Array:
         """Return ``M r``: r itself where M is the identity."""

@@ -318,9 +318,9 @@ class Spectrum:
         Returns
         -------
         Spectrum
-            With a lower first and a higher last Ritz value, or smaller residuals of them, where the
-            solve has better ones; an upper end that it disproves is moved. Safe ends are never
-            sharpened, and weights taken from the solve never: b is no random vector.
+            With a lower first Ritz value, or a smaller residual of it, where the solve has a better
+            one; a safe end that the solve disproves is moved. No end is sharpened, and no weight
+            taken from the solve: b is no random vector.
 
         Raises
         ------

@@ -41,6 +41,16 @@ def test_one_wrong_entry_is_found(position):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("position", [(0, 1), (1, 0), (2, 2), (5, 0), (5, 4)])
+def test_defect_is_nan_where_an_entry_is(position, dtype):
+    A = np.zeros((7, 7), dtype=dtype)
+    A[5, 0] = A[1, 0] = 2.0  # larger gaps come before it and after it
+    A[6, 5] = 3.0
+    A[position] = np.nan
+    assert np.isnan(CpuBackend(sparse.csr_array(A)).hermitian_defect())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
 def test_row_facts_equal_dense(n, dtype):
     A = hermitian(n, dtype, 918273645)
