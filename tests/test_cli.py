@@ -147,7 +147,7 @@ def test_bench_kernels_prints_bars_and_writes_rows_and_a_roofline(tmp_path):
         ["kernels", "--limit", "1"],
         ["kernels", "--only", "nothing"],
         ["solve", "--tiny"],
-        ["funm", "--plot", "a.svg"],
+        ["quick", "--plot", "a.svg"],
     ],
 )
 def test_options_of_another_suite_are_one_line(arguments):

@@ -66,11 +66,6 @@ class Problem:
         return estimate_spectrum(self.A, rng=self.seed)
 
     @cached_property
-    def t(self) -> float:
-        """The t of ``exp(-t A) b``."""
-        return EXPONENT / self.spectrum.interval[1]
-
-    @cached_property
     def _dense(self) -> tuple[FloatArray, FloatArray] | None:
         if self.n > DENSE:
             return None

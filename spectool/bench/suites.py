@@ -96,7 +96,11 @@ def load_suite(name: str, *, only: str = "*") -> Suite:
         )
     text = (resources.files("spectool.bench") / "suites" / f"{name}.toml").read_text("utf-8")
     table = tomllib.loads(text)
-    sources = [*_from_collection(table.get("collection")), *map(_made, table.get("gallery", []))]
+    sources = [
+        *_from_collection(table.get("collection")),
+        *map(_made, table.get("gallery", [])),
+        *_real(table.get("real", [])),
+    ]
     kept = tuple(source for source in sources if fnmatch.fnmatchcase(source.name, only))
     if not kept:
         names = ", ".join(source.name for source in sources)
@@ -126,6 +130,23 @@ def _stored(name: str, _seed: int) -> Any:
     return collection.load(name)
 
 
+def _real(tables: list[dict[str, Any]]) -> Iterator[Source]:
+    """Yield the ``[[real]]`` entries that are on this machine, or the Laplacians of such graphs."""
+    here = {entry.name for entry in collection.search()}
+    for table in tables:
+        name, tasks = table["name"], tuple(table.get("tasks", ()))
+        if name not in here:
+            continue
+        if table.get("laplacian"):
+            yield Source(f"Laplacian of {name}", partial(_laplacian, name), tasks=tasks)
+        else:
+            yield Source(name, partial(_stored, name), tasks=tasks)
+
+
+def _laplacian(name: str, _seed: int) -> Any:
+    return gallery.graph_laplacian(abs(collection.load(name)))
+
+
 def _made(table: dict[str, Any]) -> Source:
     """Return one ``[[gallery]]`` entry: ``make`` names the function, the rest are arguments."""
     arguments = dict(table)
@@ -146,11 +167,11 @@ def _graph(*, n: int, degree: float, shift: float, seed: int) -> Any:
 
 def _prescribed(*, n: int, cond: float, spectrum: str, seed: int) -> Any:
     rng = np.random.default_rng(seed)
-    draw = {"log-uniform": gallery.log_uniform, "clustered": _clustered}[spectrum]
+    draw = {"log-uniform": gallery.log_uniform, "clustered": clustered}[spectrum]
     return gallery.random_spectrum(draw(n, cond, rng), rng=rng)
 
 
-def _clustered(n: int, cond: float, rng: np.random.Generator) -> FloatArray:
+def clustered(n: int, cond: float, rng: np.random.Generator) -> FloatArray:
     """Return n eigenvalues in clusters of relative width 1e-3, log-spaced in [1/cond, 1]."""
     centers = np.geomspace(1.0 / cond, 1.0, _CLUSTERS)
     lam = centers[rng.integers(_CLUSTERS, size=n)] * (1.0 + 1e-3 * rng.uniform(-0.5, 0.5, n))

@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse.linalg as sla
 
-from spectool._types import Array, FloatArray, ScalarMap
+from spectool._types import Array, FloatArray
+from spectool.bench.funm_tasks import FUNCTION_DESCRIPTIONS, FUNCTION_TASKS
 from spectool.bench.measure import Answer, Contestant, Task, Trace, Verdict
 from spectool.bench.problems import RTOL, Problem
 from spectool.eigen import spectral_filter
-from spectool.functions import funm_multiply
 from spectool.operators import PolynomialOperator
 from spectool.preconditioners import preconditioner
 from spectool.results import Status
@@ -34,7 +33,6 @@ PAIRS = 6
 """Eigenpairs wanted at the low end."""
 PLAIN, JACOBI, OURS = "cg", "cg + Jacobi", "cg + spectool"
 OURS_ALONE, ILU, AMG = "spectool cg", "cg + spilu", "cg + pyamg"
-SPECTOOL = "spectool"
 
 
 # --- A x = b ---------------------------------------------------------------------------------
@@ -159,84 +157,6 @@ def _judge_solve(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, V
     }
 
 
-# --- f(A) b ----------------------------------------------------------------------------------
-
-_SCALAR: dict[str, ScalarMap] = {
-    "exp": np.exp,
-    "sqrt": np.sqrt,
-    "invsqrt": lambda x: 1.0 / np.sqrt(x),
-}
-_DENSE: dict[str, Callable[[Any], Any]] = {
-    "sqrt": scipy.linalg.sqrtm,
-    "invsqrt": lambda H: scipy.linalg.inv(scipy.linalg.sqrtm(H)),
-}
-
-
-def _our_function(name: str) -> Callable[[Problem, Trace | None], Answer]:
-    def run(problem: Problem, _trace: Trace | None) -> Answer:
-        t = -problem.t if name == "exp" else 1.0
-        solution = funm_multiply(name, problem.A, problem.b, rtol=RTOL, t=t, rng=problem.seed)
-        if solution.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt  # the verb keeps its best result; the benchmark must stop
-        return Answer(
-            solution.y,
-            solution.converged,
-            matvecs=solution.n_matvecs,
-            reductions=solution.n_reductions,
-            estimate=solution.error_estimate,
-            note=solution.method,
-        )
-
-    return run
-
-
-def _expm_multiply(problem: Problem, trace: Trace | None) -> Answer:
-    scaled = -problem.t * problem.A
-    if trace is None:
-        return Answer(sla.expm_multiply(scaled, problem.b))
-    y = sla.expm_multiply(trace.watch(scaled), problem.b, traceA=float(scaled.trace()))
-    return Answer(y, matvecs=trace.matvecs)
-
-
-def _funm_krylov(name: str, steps: int | None = None) -> Callable[[Problem, Trace | None], Answer]:
-    """Return scipy's restarted Krylov method; ``steps`` per restart, its default 20 if None."""
-
-    def run(problem: Problem, trace: Trace | None) -> Answer:
-        A = problem.A if trace is None else trace.watch(problem.A)
-        m = None if steps is None else min(steps, problem.n)
-        y = sla.funm_multiply_krylov(
-            _DENSE[name], A, problem.b, assume_a="her", rtol=RTOL, restart_every_m=m
-        )
-        return Answer(np.real(y), matvecs=None if trace is None else trace.matvecs)
-
-    return run
-
-
-def _judge_function(
-    name: str,
-) -> Callable[[Problem, Mapping[str, Answer]], dict[str, Verdict]]:
-    def judge(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, Verdict]:
-        factor = -problem.t if name == "exp" else 1.0
-        f = _SCALAR[name]
-        truth = problem.reference(lambda lam: f(factor * lam), singular=name == "invsqrt")
-        if truth is not None:
-            return {n: Verdict(_distance(a.value, truth)) for n, a in answers.items()}
-        ours = answers.get(SPECTOOL)
-        return {n: Verdict(np.nan, note=_difference(n, a, ours)) for n, a in answers.items()}
-
-    return judge
-
-
-def _difference(name: str, answer: Answer, ours: Answer | None) -> str:
-    if ours is None or name == SPECTOOL:
-        return ""
-    return f"differs from {SPECTOOL} by {_distance(answer.value, ours.value):.1e}"
-
-
-def _distance(y: Array, truth: Array) -> float:
-    return float(np.linalg.norm(y - truth) / np.linalg.norm(truth))
-
-
 # --- the lowest eigenpairs -------------------------------------------------------------------
 
 
@@ -301,11 +221,6 @@ def _judge_pairs(problem: Problem, answers: Mapping[str, Answer]) -> dict[str, V
     return verdicts
 
 
-def _function_task(f: str, *rivals: Contestant, name: str = "") -> Task:
-    ours = Contestant(SPECTOOL, _our_function(f), ours=True)
-    return Task(name or f, (*rivals, ours), _judge_function(f), RTOL)
-
-
 TASKS: dict[str, Task] = {
     "solve": Task(
         "solve",
@@ -330,15 +245,7 @@ TASKS: dict[str, Task] = {
         _judge_solve,
         RTOL,
     ),
-    "exp": _function_task("exp", Contestant("scipy expm_multiply", _expm_multiply)),
-    "sqrt": _function_task("sqrt", Contestant("scipy funm_krylov", _funm_krylov("sqrt"))),
-    "invsqrt": _function_task("invsqrt", Contestant("scipy funm_krylov", _funm_krylov("invsqrt"))),
-    "invsqrt, long restarts": _function_task(
-        "invsqrt",
-        Contestant("scipy funm_krylov", _funm_krylov("invsqrt")),
-        Contestant("scipy funm, m = 100", _funm_krylov("invsqrt", 100)),
-        name="invsqrt, long restarts",
-    ),
+    **FUNCTION_TASKS,
     "eigenpairs": Task(
         "eigenpairs",
         (
@@ -352,10 +259,6 @@ TASKS: dict[str, Task] = {
 DESCRIPTIONS = {
     "solve": "A x = b, relative residual 1e-8",
     "solve, all": "A x = b, relative residual 1e-8, beside all peers",
-    "exp": "exp(-t A) b with t = 50 / upper end, relative error 1e-8",
-    "sqrt": "A^(1/2) b, relative error 1e-8",
-    "invsqrt": "A^(-1/2) b, relative error 1e-8",
-    "invsqrt, long restarts": "A^(-1/2) b, relative error 1e-8; scipy with 20 and 100 steps per "
-    "restart",
+    **FUNCTION_DESCRIPTIONS,
     "eigenpairs": f"the {PAIRS} lowest eigenpairs, residual 1e-8 ||A||",
 }

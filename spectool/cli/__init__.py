@@ -17,6 +17,7 @@ from rich.console import Console
 from spectool.errors import SpectoolError
 
 if TYPE_CHECKING:
+    from spectool.bench.funm_run import FunmRun
     from spectool.bench.kernel_records import KernelRun
     from spectool.bench.run import Run
     from spectool.bench.suites import Suite
@@ -95,7 +96,17 @@ def bench(
     threads: Threads = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Roofline (kernels) or performance profile (solve): .svg, .png or .pdf."),
+        typer.Option(
+            help="Roofline (kernels), performance profile (solve), estimates and seconds (funm): "
+            ".svg, .png or .pdf."
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="funm: honesty, rivals or large; repeatable, all by default."),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="funm: asked for in the honesty part; repeatable.")
     ] = None,
     degree: Annotated[
         list[int] | None, typer.Option(min=1, help="kernels: of the polynomial; repeatable.")
@@ -106,7 +117,9 @@ def bench(
     seconds: Annotated[
         float | None, typer.Option(min=0.0, help="kernels: of samples per job.")
     ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="kernels: a 5 x 5 grid only.")] = False,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="kernels and funm: tiny matrices only.")
+    ] = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Run a benchmark suite; print a table and whether promises are kept."""
@@ -119,12 +132,25 @@ def bench(
         if suite == "kernels":
             if limit is not None or seed is not None:
                 raise InputError("bench kernels takes no --limit and no --seed.")
-            _bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress)
+            if part or method:
+                raise InputError("--part and --method belong to bench funm.")
+            from spectool.cli.benches import bench_kernels
+
+            _leave(bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress))
             return
-        if degree or columns or seconds is not None or tiny:
-            raise InputError("--degree, --columns, --seconds and --tiny belong to bench kernels.")
+        if degree or columns or seconds is not None:
+            raise InputError("--degree, --columns and --seconds belong to bench kernels.")
+        if suite == "funm":
+            from spectool.cli.benches import bench_funm
+
+            _leave(bench_funm(output, plot, only, limit, seed, part, method, tiny, no_progress))
+            return
+        if part or method:
+            raise InputError("--part and --method belong to bench funm.")
+        if tiny:
+            raise InputError("--tiny belongs to bench kernels and bench funm.")
         if plot is not None and suite != "solve":
-            raise InputError("--plot belongs to bench kernels and bench solve.")
+            raise InputError("--plot belongs to bench kernels, bench solve and bench funm.")
     from spectool.bench.suites import load_suite
     from spectool.bench.tables import (
         profile_costs,
@@ -152,47 +178,6 @@ def bench(
 
         axes = plotting.performance_profile(profile_costs(run.rows), unit="total seconds")
         plotting.save(axes, plot)
-    _leave(run)
-
-
-def _bench_kernels(
-    output: Path | None,
-    plot: Path | None,
-    only: str,
-    degrees: list[int] | None,
-    widths: list[int] | None,
-    seconds: float | None,
-    tiny: bool,
-    no_progress: bool,
-) -> None:
-    from spectool.bench.kernel_bars import bars
-    from spectool.bench.kernel_cases import kernel_cases
-    from spectool.bench.kernel_tables import as_tables, draw_roofline
-    from spectool.bench.kernels import SECONDS, STREAM, n_steps, run_kernels
-    from spectool.progress import steps_bar
-
-    cases = kernel_cases(tiny=tiny, only=only)
-    degrees, widths = degrees or [16], widths or [1, 8]
-    with steps_bar(disable=no_progress) as bar:
-        step = bar.add_task("measuring memory", total=n_steps(cases, degrees, widths))
-        run = run_kernels(
-            cases,
-            degrees=degrees,
-            widths=widths,
-            seconds=seconds if seconds is not None else 0.0 if tiny else SECONDS,
-            stream=1_000 if tiny else STREAM,
-            advance=lambda name, n: bar.update(step, advance=n, description=name),
-        )
-    console = Console()
-    Console(width=max(console.width, 110)).print(as_tables(run))
-    for line in bars(run):
-        console.print(str(line), highlight=False, soft_wrap=True)
-    if output is not None:
-        run.write_jsonl(output)
-        console.print(f"results: {output}", highlight=False, soft_wrap=True)
-    if plot is not None:
-        draw_roofline(run, plot)
-        console.print(f"roofline: {plot}", highlight=False, soft_wrap=True)
     _leave(run)
 
 
@@ -298,7 +283,7 @@ def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
     return run
 
 
-def _leave(run: Run | KernelRun) -> None:
+def _leave(run: Run | KernelRun | FunmRun) -> None:
     if run.interrupted:
         typer.echo("interrupted: these are the results so far", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -25,7 +25,8 @@ def dense_funm(task: Task, A: Array) -> Answer:
 
     Raises NotPositiveDefiniteError if an eigenvalue lies where f is undefined.
     """
-    theta, V = eigh(A)
+    # MRRR, the default, loses orthogonality where eigenvalues are tiny.
+    theta, V = eigh(A, driver="evd")
     theta = np.asarray(theta, dtype=np.float64)
     C = V.conj().T @ task.B
     unit = float(np.abs(theta).max()) or 1.0

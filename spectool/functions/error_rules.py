@@ -134,15 +134,17 @@ def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi) -> Errors
         z = factor * t
         size = max(1.0, float(np.abs(z * theta).max()))
         s, weights = _panels(size, theta.size)
-        mu = max(float((z * np.array(jacobi.ends)).real.max()), 0.0)
+        mu = float((z * np.array(jacobi.ends)).real.max())
+        if function.phi:  # averages over times do not fall like the exponential
+            mu = max(mu, 0.0)
         # exp(s (z theta - mu)) is at most about 1; exp(mu) is put back at the end.
         with np.errstate(under="ignore"):
             rho = np.exp(np.outer(s, z * theta - mu)) @ (S[-1] * S[0])
         rho = rho * (z * jacobi.beta[-1] * weights)
         w = 1.0 - s
-        largest = np.exp(min(mu, 700.0))
+        largest = np.exp(np.clip(mu, -700.0, 700.0))
         total += weight * largest * (_phi(function.phi, np.outer(points, z * w), w, mu) @ rho)
-        top = _phi(function.phi, np.asarray((mu if mu > 0 else 0.0) * w)[None, :], w, mu).real
+        top = _phi(function.phi, np.asarray(mu * w)[None, :], w, mu).real
         bound += weight * largest * float((top @ np.abs(rho))[0])
     return Errors(min(_root_mean_square(np.abs(total)), bound), bound)
 

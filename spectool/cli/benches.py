@@ -1,0 +1,94 @@
+"""The benchmarks with engines of their own: what they print, write and draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from spectool.bench.funm_run import FunmRun
+    from spectool.bench.kernel_records import KernelRun
+
+
+def bench_kernels(
+    output: Path | None,
+    plot: Path | None,
+    only: str,
+    degrees: list[int] | None,
+    widths: list[int] | None,
+    seconds: float | None,
+    tiny: bool,
+    no_progress: bool,
+) -> KernelRun:
+    """Run ``bench kernels``: print tables and bars, write rows, draw a roofline."""
+    from spectool.bench.kernel_bars import bars
+    from spectool.bench.kernel_cases import kernel_cases
+    from spectool.bench.kernel_tables import as_tables, draw_roofline
+    from spectool.bench.kernels import SECONDS, STREAM, n_steps, run_kernels
+    from spectool.progress import steps_bar
+
+    cases = kernel_cases(tiny=tiny, only=only)
+    degrees, widths = degrees or [16], widths or [1, 8]
+    with steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("measuring memory", total=n_steps(cases, degrees, widths))
+        run = run_kernels(
+            cases,
+            degrees=degrees,
+            widths=widths,
+            seconds=seconds if seconds is not None else 0.0 if tiny else SECONDS,
+            stream=1_000 if tiny else STREAM,
+            advance=lambda name, n: bar.update(step, advance=n, description=name),
+        )
+    console = Console()
+    Console(width=max(console.width, 110)).print(as_tables(run))
+    for line in bars(run):
+        console.print(str(line), highlight=False, soft_wrap=True)
+    if output is not None:
+        run.write_jsonl(output)
+        console.print(f"results: {output}", highlight=False, soft_wrap=True)
+    if plot is not None:
+        draw_roofline(run, plot)
+        console.print(f"roofline: {plot}", highlight=False, soft_wrap=True)
+    return run
+
+
+def bench_funm(
+    output: Path | None,
+    plot: Path | None,
+    only: str,
+    limit: float | None,
+    seed: int | None,
+    parts: list[str] | None,
+    methods: list[str] | None,
+    tiny: bool,
+    no_progress: bool,
+) -> FunmRun:
+    """Run ``bench funm``: print tables and bars, write rows, draw estimates and seconds."""
+    from spectool.bench.funm_run import PARTS, funm_plan, run_funm
+    from spectool.bench.run import SEED
+    from spectool.progress import steps_bar
+
+    seed = SEED if seed is None else seed
+    plan = funm_plan(
+        parts or PARTS, only=only, limit=limit, methods=methods or ("auto",), seed=seed, tiny=tiny
+    )
+    with steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("warming up", total=plan.n_steps)
+        run = run_funm(
+            plan,
+            seed=seed,
+            advance=lambda name, n: bar.update(step, advance=n, description=name),
+        )
+    console = Console()
+    Console(width=max(console.width, 120)).print(run.as_tables())
+    for line in run.bars():
+        console.print(str(line), highlight=False, soft_wrap=True)
+    console.print(f"{run.seconds:.0f} s in all", highlight=False)
+    if output is not None:
+        run.write_jsonl(output)
+        console.print(f"results: {output}", highlight=False, soft_wrap=True)
+    if plot is not None and run.draw(plot):
+        console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
+    return run
