@@ -20,12 +20,14 @@ _HOME = {
     "Spectrum": "spectool.spectrum",
     "cg": "spectool.solvers",
     "estimate_spectrum": "spectool.spectrum",
+    "expm_multiply": "spectool.functions",
     "funm_multiply": "spectool.functions",
     "gmres": "spectool.solvers",
     "logdet": "spectool.functions",
     "matrix_function": "spectool.functions",
     "minres": "spectool.solvers",
     "preconditioner": "spectool.preconditioners",
+    "sample_gaussian": "spectool.functions",
     "spectral_filter": "spectool.eigen",
     "trace_funm": "spectool.functions",
     "TraceEstimate": "spectool.functions",
@@ -39,6 +41,8 @@ _MODULES = (
     "preconditioners",
     "solvers",
 )
+_OPTIONAL = ("torch",)
+"""Modules that need an extra: loaded as attributes, not part of ``__all__``."""
 
 __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "estimate_spectrum",
@@ -47,7 +51,9 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "minres",
     "gmres",
     "funm_multiply",
+    "expm_multiply",
     "matrix_function",
+    "sample_gaussian",
     "trace_funm",
     "logdet",
     "spectral_filter",
@@ -83,8 +89,10 @@ if TYPE_CHECKING:
         funm_multiply,
         logdet,
         matrix_function,
+        sample_gaussian,
         trace_funm,
     )
+    from spectool.functions.expm_multiply import expm_multiply
     from spectool.polynomials import Recurrence
     from spectool.preconditioners import preconditioner
     from spectool.results import FunctionSolution, LinearSolution
@@ -93,7 +101,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or name in _OPTIONAL:
         return importlib.import_module(f"spectool.{name}")
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)

@@ -291,7 +291,7 @@ def test_every_matvec_is_counted(options):
     operator = LinearOperator(A.shape, matvec=lambda x: calls.append(1) or A @ x, dtype=float)
     estimate = trace_funm("exp", operator, rng=SEED, **options)
     assert estimate.n_matvecs == len(calls)
-    spectrum = st.estimate_spectrum(A, rng=SEED)
+    spectrum = st.estimate_spectrum(operator, assume_a="her", rng=SEED)
     calls.clear()
     again = trace_funm("exp", operator, rng=SEED, spectrum=spectrum, assume_a="her", **options)
     assert again.n_matvecs == len(calls) == estimate.n_matvecs - 26

@@ -12,6 +12,7 @@ import numpy as np
 
 from spectool._types import Rng, ScalarMap
 from spectool.errors import ConvergenceWarning, InputError
+from spectool.functions.arnoldi_funm import arnoldi_funm
 from spectool.functions.chebyshev_funm import chebyshev_funm
 from spectool.functions.choice import Choice, Knowledge, choose
 from spectool.functions.dense_funm import MAX_N, dense_funm
@@ -27,6 +28,8 @@ from spectool.functions.door import (
 )
 from spectool.functions.lanczos_funm import lanczos_funm
 from spectool.functions.preconditioned_funm import preconditioned_funm
+from spectool.functions.rational_funm import rational_funm
+from spectool.functions.restarted_funm import restarted_funm
 from spectool.functions.task import Answer, FunctionState, Limits, Task, column_norms, relative
 from spectool.operators import AssumeA, as_operator
 from spectool.results import FunctionSolution, Status
@@ -211,19 +214,13 @@ def _hermitian(task: Task, method: str, known: Knowledge) -> tuple[Answer, str]:
     if choice.method == "preconditioned":
         return preconditioned_funm(task, choice.interval, choice.degree), choice.reason
     if choice.method == "rational":
-        from spectool.functions.rational_funm import rational_funm
-
         return rational_funm(task, known.spectrum.interval), choice.reason
     if choice.method == "restarted":
-        from spectool.functions.restarted_funm import restarted_funm
-
         return restarted_funm(task, restart=_restart(task)), choice.reason
     return _lanczos(task, choice, direct=stored and method == "auto")
 
 
 def _general(task: Task, method: str, known: Knowledge) -> tuple[Answer, str]:  # noqa: ARG001
-    from spectool.functions.arnoldi_funm import arnoldi_funm
-    from spectool.functions.restarted_funm import restarted_funm
 
     if method == "restarted":
         return restarted_funm(task, restart=_restart(task)), "as asked"

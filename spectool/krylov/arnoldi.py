@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.linalg import norm as scaled_norm
 from scipy.linalg import solve_triangular
 
 from spectool._types import Array, FloatArray
@@ -33,7 +34,7 @@ class ArnoldiProcess:
     start : ndarray, shape (n,)
         Nonzero; normalized here, its norm kept in ``norm``.
     capacity : int
-        Most steps.
+        Steps to reserve room for; the basis grows by chunks of as many beyond it.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class ArnoldiProcess:
             raise InputError(f"start must have shape ({operator.n},); got {start.shape}.")
         if operator.dtype.kind != "c" and start.dtype.kind == "c":
             raise InputError("start must be real for a real operator; split it in two.")
-        self.norm = float(np.linalg.norm(start))
+        self.norm = _norm(start)
         if not (np.isfinite(self.norm) and self.norm > 0):
             raise InputError(f"start must be finite and nonzero; its norm is {self.norm}.")
         if capacity < 1:
@@ -59,42 +60,77 @@ class ArnoldiProcess:
         self.operator = operator
         self.steps = 0
         self.invariant = False
-        self._vectors = np.empty((capacity + 1, operator.n), dtype=operator.dtype)
-        self._vectors[0] = start / self.norm
+        self._chunks = [np.empty((capacity + 1, operator.n), dtype=operator.dtype)]
+        self._chunks[0][0] = start / self.norm
         self._hessenberg = np.zeros((capacity + 1, capacity), dtype=wide)
 
     @property
     def basis(self) -> Array:
-        """Basis vectors as rows, shape (steps + 1, n), one less if invariant; a view."""
-        return self._vectors[: self.steps + (not self.invariant)]
+        """Basis vectors as rows, shape (steps + 1, n), one less if invariant.
+
+        A view as long as ``capacity`` suffices, a copy beyond.
+        """
+        parts = self._parts(self.steps + (not self.invariant))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the basis, the room reserved for the next vectors left out."""
+        return (self.steps + 1) * int(self._chunks[0][0].nbytes)
 
     @property
     def hessenberg(self) -> Array:
         """H, shape (steps + 1, steps), float64 or complex128; its last row is 0 if invariant."""
         return self._hessenberg[: self.steps + 1, : self.steps].copy()
 
+    def combine(self, coefficients: Array) -> Array:
+        """Return ``V C``, shape (n, m), for the C, shape (k, m), of the first k basis vectors."""
+        first, total = 0, np.zeros((self.operator.n, coefficients.shape[1]), coefficients.dtype)
+        for part in self._parts(len(coefficients)):
+            total += part.T @ coefficients[first : first + len(part)]
+            first += len(part)
+        return total
+
+    def _parts(self, rows: int) -> list[Array]:
+        """Return the first ``rows`` basis vectors, chunk by chunk."""
+        room = len(self._chunks[0])
+        return [chunk[: rows - room * i] for i, chunk in enumerate(self._chunks) if rows > room * i]
+
+    def _widen(self) -> None:
+        steps = self._hessenberg.shape[1]
+        wider = np.zeros((2 * steps + 1, 2 * steps), dtype=self._hessenberg.dtype)
+        wider[: steps + 1, :steps] = self._hessenberg
+        self._hessenberg = wider
+
     def step(self) -> None:
         """Expand by one vector. Raises BreakdownError on NaN or overflow."""
-        k, V = self.steps, self._vectors
-        w = np.array(self.operator.matmul(V[k]))
-        size = float(np.linalg.norm(w))
+        k, room = self.steps, len(self._chunks[0])
+        w = np.array(self.operator.matmul(self._chunks[k // room][k % room]))
+        size = _norm(w)
         if not np.isfinite(size):
             raise BreakdownError(
                 f"A @ v is not finite or overflows (its norm is {size}). Check the operator for "
-                "NaN, and rescale A if its entries are beyond 1e150."
+                "NaN, and rescale A if its entries are beyond 1e300."
             )
-        basis = V[: k + 1]
+        if k + 1 > self._hessenberg.shape[1]:
+            self._widen()
+        basis = self._parts(k + 1)
         for _ in range(2):
-            h = basis.conj() @ w
-            w -= h @ basis
-            self._hessenberg[: k + 1, k] += h
-        norm = float(np.linalg.norm(w))
+            first = 0
+            projections = [part.conj() @ w for part in basis]
+            for part, h in zip(basis, projections, strict=True):
+                w -= h @ part
+                self._hessenberg[first : first + len(h), k] += h
+                first += len(h)
+        norm = _norm(w)
         self.steps = k + 1
-        eps = float(np.finfo(V.dtype).eps)
+        eps = float(np.finfo(w.dtype).eps)
         self.invariant = self.steps >= self.operator.n or norm <= 100 * eps * size
         if not self.invariant:
             self._hessenberg[k + 1, k] = norm
-            V[k + 1] = w / norm
+            if k + 1 == room * len(self._chunks):
+                self._chunks.append(np.empty_like(self._chunks[0]))
+            self._chunks[(k + 1) // room][(k + 1) % room] = w / norm
 
 
 def arnoldi(
@@ -245,6 +281,11 @@ def field_of_values_box(H: Array) -> tuple[float, float, float, float]:
     real = np.linalg.eigvalsh(0.5 * (square + square.conj().T))
     imaginary = np.linalg.eigvalsh(-0.5j * (square - square.conj().T))
     return float(real[0]), float(real[-1]), float(imaginary[0]), float(imaginary[-1])
+
+
+def _norm(w: Array) -> float:
+    """Return the 2-norm; its squares neither overflow nor underflow."""
+    return float(scaled_norm(w, check_finite=False))
 
 
 def _checked(H: Array) -> Array:

@@ -1,0 +1,9 @@
+"""Doctests of what needs torch are collected where torch is installed only."""
+
+from importlib.util import find_spec
+
+collect_ignore = (
+    []
+    if find_spec("torch")
+    else ["spectool/torch.py", "spectool/backends/torch_.py", "docs/how-to/torch.md"]
+)

@@ -1,0 +1,252 @@
+"""Restarted Lanczos and Arnoldi: ``f(t A) b`` in the memory of ``restart`` vectors.
+
+Source
+    As ``pole_series``; Wu and Simon, Thick-restart Lanczos method for large symmetric eigenvalue
+    problems, SIMAX 22 (2000), and Stewart, A Krylov-Schur algorithm for large eigenproblems, SIMAX
+    23 (2001), for keeping Ritz vectors.
+Deviations
+    f is replaced by a sum of poles: of an interval for Hermitian A, of contours around the field of
+    values for others. Kept are the Ritz vectors at which the error function is largest. Where a
+    later cycle finds Ritz values at which the sum is wrong, all starts again with a wider one.
+Cost per step
+    1 matvec, 3 reductions, ``4 restart n`` values of traffic; ``restart + 3`` vectors, and one per
+    target. Without deflation two to fifty times the steps of the method that is not restarted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from spectool._types import Array
+from spectool.errors import InputError
+from spectool.functions.contours import power_taken_out
+from spectool.functions.hessenberg import SmallMatrix, function_of
+from spectool.functions.pole_region import PlaneRegion, RealRegion
+from spectool.functions.pole_series import PoleSeries
+from spectool.functions.scalar import safe_norm
+from spectool.functions.task import Answer, FunctionState, Target, Task
+from spectool.krylov.krylov_schur import KrylovSchur, Projection
+from spectool.results import Status
+
+RESTART = 30
+KEPT = 0.4
+"""Part of the vectors that a restart keeps."""
+PART = 0.1
+"""Part of rtol that the sum of poles may err by."""
+MOST_DESIGNS = 12
+PATIENCE = 40
+"""Cycles whose changes must be smaller than those of as many before, or it has stagnated."""
+PROGRESS = 0.95
+"""By this factor, in the geometric mean."""
+
+
+def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
+    """Approximate all targets for all columns with a basis of ``restart`` vectors.
+
+    Raises NotPositiveDefiniteError or InputError if f is undefined at an eigenvalue, or has no
+    partial fractions near the spectrum.
+    """
+    Y = task.empty()
+    shape = (len(task.targets), task.n_columns)
+    error, rounding = np.full(shape, np.inf), np.zeros(shape)
+    status, n_reductions, steps, kind = Status.CONVERGED, 0, 0, Y.dtype
+    answers: list[tuple[list[int], int, Array]] = []
+    for j in range(task.n_columns):
+        for indices in _groups(task.targets):
+            column = Column(task, j, indices, restart)
+            ended = column.run()
+            norm = column.norm
+            answers.append((indices, j, np.float64(norm) * column.y))
+            error[indices, j] = 0.0 if norm == 0 else np.inf
+            for index, series in zip(indices, column.series, strict=False):
+                error[index, j], rounding[index, j] = norm * series.error, norm * series.rounding
+            n_reductions += 3 * column.process.steps + 1
+            steps = max(steps, column.process.steps)
+            kind = np.result_type(kind, *([np.complex64] if np.iscomplexobj(column.y) else []))
+            if ended is not Status.CONVERGED:
+                status = ended
+        if status in (Status.STOPPED, Status.INTERRUPTED, Status.TIMED_OUT):
+            break
+    Y = Y.astype(kind, copy=False)
+    for indices, j, y in answers:
+        Y[indices, :, j] = in_dtype(y, Y.dtype)
+    name = "lanczos" if task.operator.assume_a != "gen" else "arnoldi"
+    method = f"restarted {name}, {steps} steps, restart {restart}"
+    return Answer(Y, error, rounding, status, n_reductions, method)
+
+
+def in_dtype(y: Array, dtype: np.dtype[Any]) -> Array:
+    """Return y in the answer's data type; raises InputError if that does not hold it."""
+    with np.errstate(over="ignore"):
+        cast = y.astype(dtype)
+    if not np.isfinite(cast).all():
+        raise InputError(
+            f"f(tA) b must be finite in {dtype}; its entries grow to {np.abs(y).max():.3g}. "
+            "Rescale b or t, or pass A in double precision."
+        )
+    return cast
+
+
+def _groups(targets: tuple[Target, ...]) -> list[list[int]]:
+    """Return which targets share a start vector ``A^factor b``."""
+    found: dict[int, list[int]] = {}
+    for index, target in enumerate(targets):
+        found.setdefault(power_taken_out(target), []).append(index)
+    return list(found.values())
+
+
+class Column:
+    """One column of B: a basis that is restarted, and a series of poles for each target.
+
+    Attributes
+    ----------
+    norm : float
+        Of the start vector; all else is relative to it.
+    y : ndarray, shape (targets, n)
+        Answers so far.
+    series : list of PoleSeries
+        One per target, none before the first cycle.
+    """
+
+    def __init__(self, task: Task, j: int, indices: list[int], restart: int) -> None:
+        operator = task.operator
+        self.task, self.operator = task, operator
+        self.targets = [task.targets[index] for index in indices]
+        start = np.ascontiguousarray(task.B[:, j])
+        for _ in range(power_taken_out(self.targets[0])):
+            start = operator.matmul(start)
+        self.norm = safe_norm(np.abs(start))
+        self._start = start / self.norm if self.norm > 0 else start
+        self.process = KrylovSchur(operator, self._start, restart)
+        self.y: Array = np.zeros((len(indices), operator.n), dtype=operator.dtype)
+        self.series: list[PoleSeries] = []
+        region = RealRegion if self.process.hermitian else PlaneRegion
+        self._region = region(task.eps)
+        self._rtols = [PART * task.rtol] * len(indices)
+        self._size = 0.0
+        self._designs = 0
+
+    def run(self) -> Status:
+        """Repeat cycles until all targets are met."""
+        if self.norm == 0:
+            return Status.CONVERGED
+        limits, process = self.task.limits, self.process
+        try:
+            while True:
+                status = limits.spent(process.steps, self.operator.n_matvecs + 1)
+                if status is not None:
+                    return status
+                allowed = limits.max_matvecs - self.operator.n_matvecs
+                process.expand(min(limits.maxiter - process.steps, allowed))
+                self._take(process.projection())
+                worst = max(_relative(series) for series in self.series)
+                state = FunctionState(process.steps, worst, self.operator.n_matvecs)
+                if limits.stop(state) and not self._done:
+                    return Status.STOPPED
+                if self._done:
+                    return Status.CONVERGED
+                if process.invariant or self._stagnates():
+                    return Status.STAGNATED
+                process.restart(self._score, int(KEPT * process.capacity))
+        except KeyboardInterrupt:
+            return Status.INTERRUPTED
+
+    @property
+    def _done(self) -> bool:
+        return all(series.met for series in self.series)
+
+    def _take(self, seen: Projection) -> None:
+        """Judge the sums by what this cycle saw, and bring answers up to date."""
+        self._region.see(seen, self.targets)
+        self._size = max(self._size, float(np.abs(seen.theta).max()))
+        if not self.series:
+            self._design(seen)
+        elif not all(map(self._region.fits, self.series, self._rtols)):
+            # What has been added up is wrong by an unknown amount.
+            self._region.widen()
+            self._again()
+            return
+        self._advance(seen)
+
+    def _again(self) -> None:
+        """Start again, from b; the region has been widened."""
+        if self._designs >= MOST_DESIGNS:
+            raise InputError(
+                f"the spectrum of A left the region seen before {MOST_DESIGNS} times; allow more "
+                "memory, so that nothing is restarted."
+            )
+        self.y[...] = 0.0
+        self.series = []
+        self.process.begin(self._start)
+        room = self.task.limits.maxiter - self.process.steps
+        self.process.expand(max(room, 1))
+        self._take(self.process.projection())
+
+    def _design(self, seen: Projection) -> None:
+        """Make a sum of poles per target; ``max |f|`` may exceed the answer by far."""
+        self._designs += 1
+        for q, target in enumerate(self.targets):
+            rtol = PART * self.task.rtol
+            found = self._region.design(target, rtol)
+            if not found.relative and found.size > 0:
+                rtol *= min(self._norm_of(target, seen, found.size) / found.size, 1.0)
+                if found.error > rtol:
+                    found = self._region.design(target, rtol)
+            self._rtols[q] = rtol
+            real = self.operator.dtype.kind != "c"
+            self.series.append(PoleSeries(target, found, real))
+
+    @staticmethod
+    def _norm_of(target: Target, seen: Projection, otherwise: float) -> float:
+        """Return the norm of the answer of one cycle, in the unit of ``||b||``."""
+        if seen.first:  # not b is the first vector
+            return otherwise
+        try:
+            values = function_of(target, SmallMatrix(seen.H)).values
+        except InputError:
+            return otherwise
+        return safe_norm(np.abs(values[:, 0]))
+
+    def _advance(self, seen: Projection) -> None:
+        basis = self.process.basis[: len(seen.H)]
+        for q, series in enumerate(self.series):
+            if series.met:
+                continue
+            change = series.advance(seen, self.task.eps, self._size)
+            if np.iscomplexobj(change) and not np.iscomplexobj(self.y):
+                if series.sum.is_real:
+                    change = change.real
+                else:
+                    self.y = self.y.astype(np.result_type(self.y.dtype, np.complex64))
+            self.y[q] = in_dtype(self.y[q] + change @ basis, self.y.dtype)
+            series.norm = safe_norm(np.abs(self.y[q]))
+            bound = 0.0 if seen.below == 0 else self._region.bound(series)
+            series.judge(safe_norm(np.abs(change)), bound, self.task.rtol * series.norm)
+
+    def _score(self, theta: Array) -> Array:
+        """Return how much the error functions want a Ritz value kept, shape of theta."""
+        scores = np.zeros(theta.shape)
+        for series in self.series:
+            if not series.met:
+                scores += series.error_function(theta) / max(series.norm, 1e-300)
+        return scores
+
+    def _stagnates(self) -> bool:
+        """Return whether no target that is left is worth another cycle."""
+        for series in self.series:
+            settled = len(series.changes) > 1 and series.changes[-1] < series.approximation
+            if series.met or (settled and series.approximation > self.task.rtol * series.norm):
+                continue
+            if len(series.changes) < 2 * PATIENCE:
+                return False
+            logs = np.log(np.maximum(series.changes[-2 * PATIENCE :], 1e-300))
+            if logs[PATIENCE:].mean() < logs[:PATIENCE].mean() + np.log(PROGRESS):
+                return False
+        return True
+
+
+def _relative(series: PoleSeries) -> float:
+    return series.error / series.norm if series.norm > 0 else math.inf
