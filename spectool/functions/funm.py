@@ -221,7 +221,6 @@ def _hermitian(task: Task, method: str, known: Knowledge) -> tuple[Answer, str]:
 
 
 def _general(task: Task, method: str, known: Knowledge) -> tuple[Answer, str]:  # noqa: ARG001
-
     if method == "restarted":
         return restarted_funm(task, restart=_restart(task)), "as asked"
     return arnoldi_funm(task), "as asked" if method == "arnoldi" else "A is not Hermitian"
