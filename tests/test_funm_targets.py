@@ -146,6 +146,15 @@ def test_names_evaluate_what_they_say(name):
     assert pickle.loads(pickle.dumps(FUNCTIONS[name])) is FUNCTIONS[name]
 
 
+@pytest.mark.parametrize("alpha", [0.123456789012345, -1e-7, 2.0, 1e20])
+def test_powers_survive_pickling(alpha):
+    power = as_scalar_function(f"power({alpha!r})")
+    again = pickle.loads(pickle.dumps(power))
+    z = np.array([0.5, 3.0])
+    assert np.array_equal(again.evaluate(z), power.evaluate(z))
+    assert np.array_equal(power.evaluate(z), z**alpha)
+
+
 @pytest.mark.parametrize("z", [0.0, 1e-200, 1e-9, 1e-3, 0.49, 0.51, -0.3, 2j, -30.0, 30.0])
 def test_phi_functions_near_zero(z):
     for name, p in (("phi1", 1), ("phi2", 2)):

@@ -93,7 +93,7 @@ class Knowledge:
                 if inside.shape != nodes.shape:
                     return  # the interpolant says what is wrong with f
                 mean = float(np.sqrt(weights @ np.square(inside)))
-                share = mean / max(float(inside.max()), float(ends.max()))
+                share = mean / (max(float(inside.max()), float(ends.max())) or 1.0)
                 if 0 < share < 1:
                     self.tightness = min(self.tightness, TIGHTNESS * max(share, LEAST_SHARE))
 

@@ -27,6 +27,7 @@ from spectool.functions.door import check_options
 from spectool.functions.funm import funm_multiply
 from spectool.operators import Operator, as_operator
 from spectool.results import FunctionSolution, Status
+from spectool.spectrum import Spectrum, probe
 
 DENSE_N = 100
 """Order up to which stored matrices are exponentiated whole: milliseconds."""
@@ -201,27 +202,37 @@ def _by_expm(A: Array, block: Array, times: Array) -> Array:
 
 def _by_funm(operator: Operator, block: Array, times: Array, rtol: float | None, rng: Rng) -> Array:
     eps = float(np.finfo(operator.dtype).eps)
+    spectrum = None
+    if rtol is None and operator.assume_a != "gen" and operator.row_facts() is None:
+        spectrum = probe(operator, rng=rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         solution = funm_multiply(
-            "exp", operator, block, t=times if times.ndim else times.item(), rng=rng,
-            rtol=_attainable(operator, times) if rtol is None else rtol,
-        )  # fmt: skip
+            "exp",
+            operator,
+            block,
+            t=times if times.ndim else times.item(),
+            rtol=_attainable(operator, times, spectrum) if rtol is None else rtol,
+            spectrum=spectrum,
+            rng=rng,
+        )
     if not _good(solution, eps, rtol):
         warnings.warn(f"expm_multiply: {solution}", ConvergenceWarning, stacklevel=3)
     return solution.y
 
 
-def _attainable(operator: Operator, times: Array) -> float:
+def _attainable(operator: Operator, times: Array, spectrum: Spectrum | None) -> float:
     """Return what rounding allows where ``||tA||`` is known: it moves tA by eps times that."""
     eps = float(np.finfo(operator.dtype).eps)
     facts = operator.row_facts()
-    if facts is None:
-        return SAFETY * eps
-    size = float(np.abs(times).max()) * float((np.abs(facts.diagonal) + facts.radius).max())
-    # Decay damps what oscillation keeps: each of many coefficients is off by this much.
-    factor = 16.0 if np.iscomplexobj(times) else 1.0
-    return min(max(SAFETY, factor * size) * eps, 0.1 * eps**0.5)
+    if facts is not None:
+        norm = float((np.abs(facts.diagonal) + facts.radius).max())
+    else:
+        norm = 0.0 if spectrum is None else max(abs(end) for end in spectrum.interval)
+    # Decay damps what oscillation keeps: the rounding of the arguments in every coefficient.
+    factor = 64.0 if np.iscomplexobj(times) else 1.0
+    size = factor * norm * float(np.abs(times).max())
+    return min(max(SAFETY, size) * eps, 0.1 * eps**0.5)
 
 
 def _good(solution: FunctionSolution, eps: float, rtol: float | None) -> bool:

@@ -44,7 +44,7 @@ class RealRegion:
         self._eps = eps
         self._margin, self._growth = MARGIN, GROWTH
         self._low, self._high = math.inf, -math.inf  # Ritz values
-        self._ends = (math.inf, -math.inf)  # moved outwards by their residuals
+        self._ends = (math.inf, -math.inf)  # the same, moved outwards by their residuals
         self._theta: Array = np.zeros(0)
         self._least = 0.0
 
@@ -54,11 +54,10 @@ class RealRegion:
         residuals = seen.below * np.abs(seen.Q[-1])
         for target in targets:
             target.checked(theta, self._eps)
-        self._low, self._high = min(self._low, theta[0]), max(self._high, theta[-1])
-        self._ends = (
-            min(self._ends[0], theta[0] - residuals[0]),
-            max(self._ends[1], theta[-1] + residuals[-1]),
-        )
+        if theta[0] <= self._low:
+            self._low, self._ends = theta[0], (theta[0] - residuals[0], self._ends[1])
+        if theta[-1] >= self._high:
+            self._high, self._ends = theta[-1], (self._ends[0], theta[-1] + residuals[-1])
         self._least = float((np.abs(theta) - residuals).min())
 
     def design(self, target: Target, rtol: float) -> PoleSum:
@@ -96,17 +95,17 @@ class RealRegion:
     def bound(self, series: PoleSeries) -> float:
         """Return ``max |g|`` over what is known of the spectrum."""
         low, high = self._ends
-        if series.target.function.domain != "any":
-            if self._low > 0:
-                low = max(low, 0.5 * self._low)
-            elif self._high < 0:
-                high = min(high, 0.5 * self._high)
-            elif self._least <= 0:
-                return math.inf
+        singular = series.target.function.domain != "any"
+        if singular and self._low > 0:  # as far down as is not excluded
+            low = max(low, 4 * EPS * high)
+        elif singular and self._high < 0:
+            high = min(high, 4 * EPS * low)
         points = arcsine_points(low, high)
         if low * high > 0:
-            points = np.concatenate([points, np.geomspace(low, high, 100)])
-        elif series.target.function.domain != "any":
+            points = np.concatenate([points, np.geomspace(low, high, 200)])
+        elif singular:
+            if self._least <= 0:
+                return math.inf
             points = np.concatenate([points, [self._least, -self._least]])
             points = points[np.abs(points) >= self._least]
         return float(series.error_function(points).max())

@@ -30,7 +30,7 @@ LEAST = 0.2
 """Part of the last change of the answer that the estimated error is at least."""
 SLACK = 10.0
 """Most that the bound may exceed rtol where the estimate meets it: what the verb promises."""
-SLOWEST = 0.98
+SLOWEST = 0.999
 """Contraction per cycle beyond which the last change tells nothing."""
 
 

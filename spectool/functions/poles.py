@@ -35,6 +35,8 @@ LARGEST_FACTOR = 4
 """Products with A that replace an exponent."""
 NARROWEST = 1.02
 """Ratio of the ends to which narrower intervals are widened."""
+HOPELESS = 0.1
+"""Error that fewer poles would not make smaller."""
 LARGEST_ERROR = 1e-4
 """Least error that is refused, or the square root of rtol if that is larger."""
 DOUBLET = 0.5
@@ -163,7 +165,9 @@ def pole_sum(target: Target, interval: Interval, rtol: float, *, gap: float = 0.
         raise InputError(f"rtol must lie in (0, 1); got {rtol!r}.")
     if not (np.isfinite(gap) and gap >= 0):
         raise InputError(f"gap must be finite and at least 0; got {gap!r}.")
-    design = _designed if FUNCTIONS.get(target.function.name) is target.function else _design
+    function = target.function
+    named = function.domain != "any" or FUNCTIONS.get(function.name) is function
+    design = _designed if named else _design
     return design(target, (lower, upper), max(float(rtol), LEAST_RTOL), float(gap))
 
 
@@ -324,7 +328,9 @@ def _smooth(target: Target, interval: Interval, rtol: float) -> PoleSum:
             if measured.error <= rtol:
                 break
             spurious = 2.0 * measured.error
-        if best is not None and (best.error <= rtol or tolerance >= 0.1 * best.error):
+        if best is not None and (
+            best.error <= rtol or tolerance >= 0.1 * best.error or best.error > HOPELESS
+        ):
             break
         tolerance *= 10.0  # fewer poles cancel less
     assert best is not None

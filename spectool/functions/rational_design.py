@@ -176,7 +176,8 @@ class Design:
         for t, half in enumerate(halves):
             columns = [place[pole] for pole in half.poles.tolist()]
             self.residues[t, columns], self.partners[t, columns] = half.residues, half.partners
-        vectors = 1 + n_vectors(self.poles, self.residues, self.partners)
+        # Those, b of norm 1, and a sum while it is scaled.
+        vectors = 2 + n_vectors(self.poles, self.residues, self.partners)
         needed = float(vectors) * task.operator.n * task.operator.dtype.itemsize
         if needed > task.limits.max_memory:
             raise InputError(

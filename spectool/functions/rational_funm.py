@@ -90,6 +90,15 @@ def rational_funm(task: Task, interval: Interval) -> Answer:
         If a target is not to be had from poles, or their vectors exceed ``max_memory``.
     NotPositiveDefiniteError
         If a Ritz value lies where f is undefined.
+    BreakdownError
+        If Ritz values keep contradicting, or products are NaN.
+
+    Notes
+    -----
+    Stops once the estimate is within rtol and a bound within 10 rtol, of all targets. The estimate
+    of ``r(A) b - y = g(A) v_{k+1}`` is the mean of g over the arcsine measure, and 0.3 of the
+    answer's last change at least; that of ``f(A) b - r(A) b`` is twice the norm of ``(f - r)(T)
+    e_1``, or the error that r was made for.
     """
     lower, upper = float(interval[0]), float(interval[1])
     if not (np.isfinite([lower, upper]).all() and lower <= upper):
@@ -101,19 +110,19 @@ def rational_funm(task: Task, interval: Interval) -> Answer:
     Y, error, rounding = task.empty(), np.full(shape, np.inf), np.zeros(shape)
     statuses: list[Status] = []
     steps, poles, restarts = 0, 0, 0
+    design = Design(task, premise)
     for j in range(task.n_columns):
         spent = 0
         while True:
-            design = Design(task, premise)
             run = _Run(task, design, j, float(norms[j]), spent)
             try:
                 status = run.go(final=restarts >= MAX_RESTARTS)
                 break
             except _ContradictedError as found:
-                premise, restarts, spent = found.premise, restarts + 1, run.steps
+                design, restarts, spent = Design(task, found.premise), restarts + 1, run.steps
         steps, poles = steps + run.steps, max(poles, design.poles.size)
         statuses.append(status)
-        Y[:, :, j] = run.answer()
+        run.answer(Y[:, :, j])
         error[:, j], rounding[:, j] = norms[j] * run.error, norms[j] * run.rounding
         if status in (Status.STOPPED, Status.INTERRUPTED, Status.TIMED_OUT):
             break
@@ -322,19 +331,17 @@ class _Run:
             )
         raise _ContradictedError(premise)
 
-    def answer(self) -> Array:
-        """Return the approximations of all targets, shape (T, n)."""
+    def answer(self, out: Array) -> None:
+        """Write the approximations of all targets to out, shape (T, n)."""
         sums, T = self.solver.sums, len(self.design.sums)
-        parts = []
         for t, found in enumerate(self.design.sums):
             y: Array = sums[t] if len(sums) == T else sums[t] + 1j * sums[T + t]
             constant = complex(found.constant)
             if constant != 0:
                 y = y + (constant if constant.imag else constant.real) * self.start
             for _ in range(found.factor):
-                y = self.task.operator.matmul(np.ascontiguousarray(y))
-            parts.append(self.norm * y)
-        return np.array(parts)
+                y = self.task.operator.matmul(y)
+            np.multiply(y, self.norm, out=out[t], casting="same_kind")
 
 
 class _Points(NamedTuple):

@@ -153,7 +153,7 @@ def _power(alpha: float) -> Callable[[float], ShiftedSum]:
 def power(alpha: float) -> ScalarFunction:
     """Return ``z -> z^alpha`` for a finite real alpha."""
     alpha = float(alpha)
-    name = f"power({alpha:g})"
+    name = f"power({alpha!r})".replace(".0)", ")")
     if not np.isfinite(alpha):
         raise InputError(f"the exponent of power must be finite; got {alpha}.")
     if alpha == round(alpha):

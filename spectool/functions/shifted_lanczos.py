@@ -10,7 +10,7 @@ Deviations
     a complex pole are their real and imaginary parts; (4) solved poles leave.
 Cost per step
     1 matvec, 2 reductions, and one pass over the directions: a vector per real pole, two per
-    complex one. Vectors: those, three of Lanczos and the sums.
+    complex one. Vectors: those, four of Lanczos and the sums.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def n_directions(poles: Array) -> int:
 
 
 def n_vectors(poles: Array, residues: Array, partners: Array) -> int:
-    """Return how many vectors are held in all: directions, Lanczos vectors and sums."""
+    """Return how many vectors are held in all: directions, four of Lanczos and sums."""
     sums = len(residues) * (1 if _are_plain(poles, residues, partners) else 2)
-    return n_directions(poles) + 3 + sums
+    return n_directions(poles) + 4 + sums
 
 
 def _are_plain(poles: Array, residues: Array, partners: Array) -> bool:

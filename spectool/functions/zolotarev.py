@@ -35,7 +35,7 @@ def inverse_root(ratio: float, rtol: float, *, square: bool = False) -> InverseR
     r"""Approximate ``x^(-1/2)`` on [m, 1], best possible for its number of poles [1]_.
 
     With ``x^(-1/2) = (2 / pi) \int_0^inf ds / (x + s^2)`` and ``s = m^(1/2) sc(u | 1 - m)`` the
-    midpoint rule in u errs by about ``4 exp(-2 pi N K / K')``.
+    midpoint rule of N points in u errs by ``4 exp(-2 pi N K / K')``, once scaled.
 
     Parameters
     ----------
@@ -54,23 +54,17 @@ def inverse_root(ratio: float, rtol: float, *, square: bool = False) -> InverseR
     m = root * root
     period, quarter = float(ellipkm1(m)), float(ellipkm1(1.0 - m))
     x = np.exp(np.linspace(2 * np.log(root), 0.0, 2001))
-    count = int(np.ceil(np.log(4.0 / rtol) * period / (2 * np.pi * quarter)))
-    best = None
-    for N in range(max(count - 2, 1), max(count, 1) + 3):
-        u = (np.arange(N) + 0.5) * (period / N)
-        low = _sc(np.asarray(u[: (N + 1) // 2], dtype=np.float64), root, m)
-        sc = np.concatenate([low, (1.0 / (root * low))[::-1][N % 2 :]])
-        weights = (2 / np.pi) * (period / N) * root * np.sqrt((1 + sc**2) * (1 + m * sc**2))
-        squares = m * sc**2
-        values = np.sqrt(x) * (weights / (x[:, None] + squares)).sum(axis=1)
-        middle = 0.5 * (values.max() + values.min())
-        error = float(0.5 * (values.max() - values.min()) / middle)
-        if best is None or error < best.error:
-            best = InverseRoot(squares, weights / middle, error)
-        if error <= rtol:
-            break
-    assert best is not None
-    return best
+    count = max(int(np.ceil(np.log(4.0 / rtol) * period / (2 * np.pi * quarter))), 1)
+    u = (np.arange(count) + 0.5) * (period / count)
+    low = _sc(np.asarray(u[: (count + 1) // 2], dtype=np.float64), root, m)
+    # sc(K' - u) = 1 / (m^(1/2) sc(u))
+    sc = np.concatenate([low, (1.0 / (root * low))[::-1][count % 2 :]])
+    weights = (2 / np.pi) * (period / count) * root * np.sqrt((1 + sc**2) * (1 + m * sc**2))
+    squares = m * sc**2
+    values = np.sqrt(x) * (weights / (x[:, None] + squares)).sum(axis=1)
+    middle = 0.5 * (values.max() + values.min())
+    error = float(0.5 * (values.max() - values.min()) / middle)
+    return InverseRoot(squares, weights / middle, error)
 
 
 def _sc(u: FloatArray, root: float, m: float) -> FloatArray:
