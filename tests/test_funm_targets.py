@@ -146,7 +146,7 @@ def test_names_evaluate_what_they_say(name):
     assert pickle.loads(pickle.dumps(FUNCTIONS[name])) is FUNCTIONS[name]
 
 
-@pytest.mark.parametrize("alpha", [0.123456789012345, -1e-7, 2.0, 1e20])
+@pytest.mark.parametrize("alpha", [0.123456789012345, -1e-7, 2.0, 12.0])
 def test_powers_survive_pickling(alpha):
     power = as_scalar_function(f"power({alpha!r})")
     again = pickle.loads(pickle.dumps(power))

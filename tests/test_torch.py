@@ -273,13 +273,31 @@ def test_says_when_it_has_not_converged(monkeypatch):
     b = np.ones(400)
     with pytest.warns(ConvergenceWarning) as caught:
         pulled_back("invsqrt", A, b, b, maxiter=12)
-    assert {str(warning.message).split(":")[0] for warning in caught} == {
+    ours = [w for w in caught if w.category is ConvergenceWarning]
+    assert {str(warning.message).split(":")[0] for warning in ours} == {
         "funm_multiply",
         "gradient of funm_multiply",
     }
     monkeypatch.setattr(stt, "HOST", ())
     with pytest.warns(ConvergenceWarning, match="funm_multiply: the error estimate"):
         stt.funm_multiply("invsqrt", torch.as_tensor(A), torch.as_tensor(b), maxiter=12)
+
+
+def test_rounding_is_told(monkeypatch):
+    # log is ill-conditioned at 1, and exp(-100) lies below single precision's normal numbers.
+    monkeypatch.setattr(stt, "HOST", ())
+    A = torch.diag(1 + torch.linspace(0, 1e-6, 6))
+    b = torch.ones(6, requires_grad=True)
+    for f, t in [("log", 1.0), ("exp", -100.0)]:
+        with pytest.warns(ConvergenceWarning, match="^funm_multiply"):
+            y = stt.funm_multiply(f, A, b, t=t)
+        with pytest.warns(ConvergenceWarning, match="funm_multiply"):
+            y.sum().backward()
+    # sin is known well at its crest, its slope, zero there, is not.
+    C = torch.diag(torch.full((3,), float(np.pi / 2))).requires_grad_()
+    y = stt.funm_multiply("sin", C, torch.ones(3))
+    with pytest.warns(ConvergenceWarning, match="^gradient of"):
+        y.sum().backward()
 
 
 def test_says_what_is_wrong_anywhere(device):

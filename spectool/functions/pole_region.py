@@ -73,6 +73,9 @@ class RealRegion:
         low, high = self._low - extra, self._high + extra
         if domain == "any":
             return _best(target, low, high, rtol)
+        if target.function.name == "sign":  # a sign not seen yet must show in the error
+            high = max(-low, high)
+            return pole_sum(target, (-high, high), rtol, gap=16 * EPS * size)
         if domain in ("positive", "nonnegative") or self._low * self._high > 0:
             near = 4 * EPS * size
             ends = (near, max(high, near)) if self._high > 0 else (min(low, -near), -near)
@@ -91,6 +94,10 @@ class RealRegion:
         if points.size == 0:
             return True
         return error_at(series.target, series.sum, points) <= max(SLACK * series.sum.error, rtol)
+
+    def covers(self, series: PoleSeries) -> bool:  # noqa: ARG002 - as PlaneRegion's
+        """Return True: a Ritz value where f is undefined is an error."""
+        return True
 
     def bound(self, series: PoleSeries) -> float:
         """Return ``max |g|`` over what is known of the spectrum."""
@@ -180,6 +187,12 @@ class PlaneRegion:
         if points.size == 0:
             return True
         return error_at(series.target, series.sum, points) <= max(SLACK * series.sum.error, rtol)
+
+    def covers(self, series: PoleSeries) -> bool:
+        """Return whether the newest Ritz values lie where sums of poles can be good at all."""
+        if series.target.function.domain == "any":
+            return True
+        return bool(in_sector(series.target.function, series.target.t * self._newest).all())
 
     def bound(self, series: PoleSeries) -> float:
         """Return Crouzeix and Palencia's bound, inf where poles lie near the field of values."""

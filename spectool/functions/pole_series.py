@@ -14,7 +14,6 @@ Deviations
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,89 +41,106 @@ def shifted_solutions(T: Array, poles: Array, C: Array) -> Array:
     return X
 
 
-@dataclass(eq=False)
 class PoleSeries:
-    """One target of one column, relative to ``||b||``.
+    """One target of one column, relative to the norm of the start vector.
 
-    Attributes
+    Parameters
     ----------
     target : Target
         f and t.
-    sum : PoleSum
+    total : PoleSum
         What replaces it.
+    real : bool
+        Whether A is real, so that conjugate poles have conjugate solutions.
+    unit : float
+        Size of A's eigenvalues, in which poles are held.
+
+    Attributes
+    ----------
     error, rounding : float
         Estimates for the current answer.
     norm : float
         Norm of the current answer, set by the caller.
     met : bool
-        Whether it is good enough.
+        Whether the answer is good enough.
+    spent : bool
+        Whether it is as good as the sum of poles is, which is not good enough.
+    changes : list of float
+        Norms of what the cycles changed.
     """
 
-    target: Target
-    sum: PoleSum
-    real: bool
-    error: float = math.inf
-    rounding: float = 0.0
-    norm: float = 0.0
-    met: bool = False
-    poles: Array = field(init=False)
-    residues: Array = field(init=False)
-    partners: Array = field(init=False)
-    rho: Array = field(init=False)
-    changes: list[float] = field(init=False, default_factory=list)
+    def __init__(self, target: Target, total: PoleSum, *, real: bool, unit: float) -> None:
+        self.target, self.sum, self.real = target, total, real
+        poles, residues = total.poles, total.residues
+        partners = np.zeros_like(residues)
+        if real:
+            poles, residues, partners = total.halves
+        self._unit, self._alike = unit, target.function.name == "sign"
+        self._poles, self._residues, self._partners = poles / unit, residues / unit, partners / unit
+        self._rho = np.ones(poles.size, dtype=np.complex128)
+        self.error, self.rounding, self.norm = math.inf, 0.0, 0.0
+        self.met = self.spent = False
+        self.changes: list[float] = []
 
-    def __post_init__(self) -> None:
-        if self.real:
-            self.poles, self.residues, self.partners = self.sum.halves
-        else:
-            self.poles, self.residues = self.sum.poles, self.sum.residues
-            self.partners = np.zeros_like(self.residues)
-        self.rho = np.ones(self.poles.size, dtype=np.complex128)
+    @property
+    def poles(self) -> Array:
+        """Poles whose conjugates are none, in the unit of A."""
+        return self._poles * self._unit
 
     @property
     def approximation(self) -> float:
         """Error of the sum of poles itself."""
         return self.sum.absolute_error(self.norm, 1.0)
 
-    def advance(self, seen: Projection, eps: float, size: float) -> Array:
+    def advance(self, seen: Projection, eps: float) -> Array:
         """Return the coefficients, shape (k,), by which this cycle changes the answer.
 
-        Residuals and the rounding that errors of ``eps size`` in A cause are brought up to date.
+        Residuals are brought up to date, and the rounding that errors of ``eps ||A||`` cause.
         """
-        roundoff = float(np.finfo(np.float64).eps)
-        start = np.tile(seen.Q[seen.first].conj(), (self.poles.size, 1))
-        X = shifted_solutions(seen.T, self.poles, start)
-        slopes = self._combined(shifted_solutions(seen.T, self.poles, X), seen)
+        T = seen.T / self._unit
+        start = np.tile(seen.Q[seen.first].conj(), (self._poles.size, 1))
+        X = shifted_solutions(T, self._poles, start)
+        slopes = self._combined(shifted_solutions(T, self._poles, X), seen)
         change = self._combined(X, seen)
-        canceled = (np.abs(self.residues * self.rho) + np.abs(self.partners * self.rho)) @ np.abs(X)
-        for part in (
-            eps * size * safe_norm(np.abs(slopes)),
-            eps * safe_norm(np.abs(change)),
-            roundoff * safe_norm(canceled),
-        ):
-            self.rounding = math.hypot(self.rounding, part)
+        weights = np.abs(self._residues * self._rho) + np.abs(self._partners * self._rho)
+        canceled = weights @ np.abs(X)
         if not self.changes:
             change[0] += self.sum.constant
-        self.rho *= -seen.below * (X @ seen.Q[-1])
+        for part in (
+            eps * safe_norm(np.abs(slopes)),
+            eps * safe_norm(np.abs(change)),
+            float(np.finfo(np.float64).eps) * safe_norm(canceled),
+        ):
+            self.rounding = math.hypot(self.rounding, part)
+        self._rho *= -(seen.below / self._unit) * (X @ seen.Q[-1])
         return change
 
     def _combined(self, X: Array, seen: Projection) -> Array:
-        total = seen.Q @ ((self.residues * self.rho) @ X)
+        total = seen.Q @ ((self._residues * self._rho) @ X)
         if self.real:
-            total = total + (seen.Q @ ((self.partners.conj() * self.rho) @ X)).conj()
+            total = total + (seen.Q @ ((self._partners.conj() * self._rho) @ X)).conj()
         return np.asarray(total)
 
     def error_function(self, z: Array) -> FloatArray:
-        """Return ``|g|`` at points z, shape of z: the error is ``g(A) v``."""
-        z = np.asarray(z, dtype=np.complex128)[..., None]
-        with np.errstate(all="ignore"):
-            g = (self.residues * self.rho / (z - self.poles)).sum(axis=-1)
-            if self.real:
-                g = g + (self.partners * self.rho.conj() / (z - self.poles.conj())).sum(axis=-1)
-        return np.asarray(np.where(np.isfinite(g), np.abs(g), np.inf), dtype=np.float64)
+        """Return ``|g|`` at points z, shape of z: the error is ``g(A) v``.
 
-    def judge(self, change: float, bound: float, wanted: float) -> None:
-        """Estimate the error: the last cycle's was the change, which shrinks at a pace seen."""
+        For the sign, whose terms cancel where all eigenvalues seen have one, the sum of moduli.
+        """
+        z = np.asarray(z, dtype=np.complex128)[..., None] / self._unit
+        with np.errstate(all="ignore"):
+            terms = [self._residues * self._rho / (z - self._poles)]
+            if self.real:
+                terms.append(self._partners * self._rho.conj() / (z - self._poles.conj()))
+            if self._alike:
+                terms = [np.abs(term) for term in terms]
+            g = np.abs(sum(term.sum(axis=-1) for term in terms))
+        return np.asarray(np.where(np.isfinite(g), g, np.inf), dtype=np.float64)
+
+    def judge(self, change: float, bound: float, wanted: float, *, covered: bool) -> None:
+        """Estimate the error: the last cycle's was the change, which shrinks at a pace seen.
+
+        Nothing is claimed while Ritz values are not ``covered`` by the sum of poles.
+        """
         self.changes.append(change)
         paces = [
             (change / self.changes[-1 - span]) ** (1.0 / span)
@@ -132,10 +148,14 @@ class PoleSeries:
             if len(self.changes) > span and self.changes[-1 - span] > 0
         ]
         contraction = max(paces) if paces else math.inf
-        self.error = bound
+        truncation = bound
         if contraction < SLOWEST:
             part = max(SAFETY * contraction / (1.0 - contraction), LEAST)
-            self.error = min(part * change, bound)
-        self.error += self.approximation
+            truncation = min(part * change, bound)
+        if not covered:
+            truncation = math.inf
+        self.error = truncation + self.approximation
         allowed = max(wanted, self.rounding)
-        self.met = self.error <= allowed and not SLACK * allowed < bound < math.inf
+        small = not SLACK * max(allowed, self.approximation) < bound < math.inf
+        self.met = small and self.error <= allowed
+        self.spent = small and truncation <= self.approximation and self.approximation > allowed

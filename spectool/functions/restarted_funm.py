@@ -59,7 +59,7 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
             column = Column(task, j, indices, restart)
             ended = column.run()
             norm = column.norm
-            answers.append((indices, j, np.float64(norm) * column.y))
+            answers.append((indices, j, in_dtype(column.y, np.result_type(column.y, float), norm)))
             error[indices, j] = 0.0 if norm == 0 else np.inf
             for index, series in zip(indices, column.series, strict=False):
                 error[index, j], rounding[index, j] = norm * series.error, norm * series.rounding
@@ -78,10 +78,10 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
     return Answer(Y, error, rounding, status, n_reductions, method)
 
 
-def in_dtype(y: Array, dtype: np.dtype[Any]) -> Array:
-    """Return y in the answer's data type; raises InputError if that does not hold it."""
+def in_dtype(y: Array, dtype: np.dtype[Any], factor: float = 1.0) -> Array:
+    """Return ``factor y`` in the answer's data type; raises InputError if that does not hold it."""
     with np.errstate(over="ignore"):
-        cast = y.astype(dtype)
+        cast = (np.float64(factor) * y).astype(dtype)
     if not np.isfinite(cast).all():
         raise InputError(
             f"f(tA) b must be finite in {dtype}; its entries grow to {np.abs(y).max():.3g}. "
@@ -197,7 +197,7 @@ class Column:
                     found = self._region.design(target, rtol)
             self._rtols[q] = rtol
             real = self.operator.dtype.kind != "c"
-            self.series.append(PoleSeries(target, found, real))
+            self.series.append(PoleSeries(target, found, real=real, unit=self._size or 1.0))
 
     @staticmethod
     def _norm_of(target: Target, seen: Projection, otherwise: float) -> float:
@@ -215,7 +215,7 @@ class Column:
         for q, series in enumerate(self.series):
             if series.met:
                 continue
-            change = series.advance(seen, self.task.eps, self._size)
+            change = series.advance(seen, self.task.eps)
             if np.iscomplexobj(change) and not np.iscomplexobj(self.y):
                 if series.sum.is_real:
                     change = change.real
@@ -223,8 +223,12 @@ class Column:
                     self.y = self.y.astype(np.result_type(self.y.dtype, np.complex64))
             self.y[q] = in_dtype(self.y[q] + change @ basis, self.y.dtype)
             series.norm = safe_norm(np.abs(self.y[q]))
-            bound = 0.0 if seen.below == 0 else self._region.bound(series)
-            series.judge(safe_norm(np.abs(change)), bound, self.task.rtol * series.norm)
+            series.judge(
+                safe_norm(np.abs(change)),
+                0.0 if seen.below == 0 else self._region.bound(series),
+                self.task.rtol * series.norm,
+                covered=self._region.covers(series),
+            )
 
     def _score(self, theta: Array) -> Array:
         """Return how much the error functions want a Ritz value kept, shape of theta."""
@@ -237,8 +241,7 @@ class Column:
     def _stagnates(self) -> bool:
         """Return whether no target that is left is worth another cycle."""
         for series in self.series:
-            settled = len(series.changes) > 1 and series.changes[-1] < series.approximation
-            if series.met or (settled and series.approximation > self.task.rtol * series.norm):
+            if series.met or series.spent:
                 continue
             if len(series.changes) < 2 * PATIENCE:
                 return False
