@@ -23,7 +23,7 @@ from spectool._types import Array
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.functions.arnoldi_errors import Projection, errors_of
 from spectool.functions.hessenberg import domain_error, function_of, rounding_of, undefined
-from spectool.functions.restarted_funm import in_dtype, restarted_funm
+from spectool.functions.restarted_funm import LEAST_RESTART, in_dtype, restarted_funm
 from spectool.functions.scalar import safe_norm
 from spectool.functions.task import Answer, FunctionState, Target, Task
 from spectool.krylov.arnoldi import ArnoldiProcess
@@ -36,12 +36,14 @@ MAX_STEPS = 1500
 CHUNK = 32
 """Vectors that are allocated at a time."""
 FIRST_CHECK = 6
-LEAST_RESTART, LARGEST_RESTART = 5, 300
-"""Vectors that restarts need, and that they may use: functions of H are evaluated each time."""
+LARGEST_RESTART = 300
+"""Vectors that restarts may use: H is brought to Schur form in each."""
 SAFETY = 3.0
 """By how much the estimated contraction may be too good."""
 LEAST = 0.1
 """Part of the last change of the answer that the estimated error is at least."""
+SLACK = 10.0
+"""Most that a bound may exceed rtol where the estimate meets it: what the verb promises."""
 SLOWEST = 0.98
 """Contraction between two checks beyond which the last change tells nothing."""
 FLAT = 1e-6
@@ -184,7 +186,7 @@ class Judge:
     def __init__(self, target: Target, rtol: float, eps: float) -> None:
         self.target, self.rtol, self.eps = target, rtol, eps
         self.coefficients: Array = np.zeros(0)
-        self.error = math.inf
+        self.error = self._bound = math.inf
         self.norm = 0.0
         self.rounding = 0.0
         self.steps = 0
@@ -228,7 +230,8 @@ class Judge:
             )
             if change <= self.rounding:  # more steps would show noise only
                 self.error = min(self.error, change)
-            self.met = self.error <= max(wanted, self.rounding)
+            allowed = max(wanted, self.rounding)
+            self.met = self.error <= allowed and not SLACK * allowed < self._bound < math.inf
 
     def _defined(self, projection: Projection, *, exhausted: bool) -> bool:
         """Return whether f takes the Ritz values: those that are no eigenvalues may pass by."""
@@ -252,6 +255,8 @@ class Judge:
             change = safe_norm(np.abs(difference))
         errors = errors_of(self.target, projection)
         measure, bound = (change, math.inf) if errors is None else errors
+        # Where all eigenvalues seen have one sign, all terms are there but nothing changes.
+        self._bound = measure if self.target.function.name == "sign" else bound
         self._history.append((k, measure))
         contraction = self._contraction(k - before)
         if contraction < SLOWEST:

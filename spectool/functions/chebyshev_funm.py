@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spectool._types import Array, FloatArray, Interval
+from spectool.functions.error_rules import arcsine_points
 from spectool.functions.task import Answer, FunctionState, Target, Task, column_norms
 from spectool.operators import Operator
 from spectool.polynomials import Recurrence, chebyshev_interpolant, chebyshev_series
@@ -23,6 +24,9 @@ from spectool.results import Status
 
 SEPARATE = 2
 """Real polynomials that run one by one, in the fused kernels, rather than from one basis."""
+FLOAT64 = float(np.finfo(np.float64).eps)
+PLATEAU = 16.0
+"""Height of the plateau of coefficients over what one rounding of the arguments makes."""
 TIGHTNESS = 0.1
 """Part of rtol that the coefficients of the first interpolant meet."""
 CHUNK = 8
@@ -30,12 +34,16 @@ CHUNK = 8
 
 
 class Part(NamedTuple):
-    """One real polynomial: its factor (1 or i) in target number ``row``, and what it neglects."""
+    """One real polynomial: its factor (1 or i) in target number ``row``, and its errors.
+
+    ``tail`` is what it neglects, ``rounding`` what rounding moves it by, in units of roundoff.
+    """
 
     row: int
     factor: complex
     recurrence: Recurrence
     tail: float
+    rounding: float
 
 
 def interpolants(
@@ -48,6 +56,7 @@ def interpolants(
     parts = []
     for q, target in enumerate(targets):
         turned = target(np.array(interval)).dtype.kind == "c"
+        floor = _plateau(target, interval) if turned else 0.0
         for take, factor in ((np.real, 1.0), (np.imag, 1.0j))[: 2 if turned else 1]:
 
             def values(z: FloatArray, f: Target = target, take: Any = take) -> FloatArray:
@@ -56,7 +65,7 @@ def interpolants(
             recurrence, tail = chebyshev_interpolant(
                 values,
                 interval,
-                rtol=float(tolerances[q]),
+                rtol=max(float(tolerances[q]), floor),
                 name=f"Chebyshev {target.function.name}",
             )
             if recurrence.degree > max_degree:  # so that the tail is known all the same
@@ -64,8 +73,20 @@ def interpolants(
                 recurrence = chebyshev_series(
                     recurrence.w[: max_degree + 1], interval, name=recurrence.name
                 )
-            parts.append(Part(q, factor, recurrence, tail))
+            size = float(np.abs(recurrence.w).sum())  # a series of the first kind
+            parts.append(Part(q, factor, recurrence, tail, 2 * size))
     return parts
+
+
+def _plateau(target: Target, interval: Interval) -> float:
+    """Return the relative height that coefficients of an oscillating f do not fall below.
+
+    Rounding of its argument moves f by ``|z f'(z)|`` times roundoff.
+    """
+    z = target.t * arcsine_points(*interval)
+    values, slope = target.function.with_slope(z)
+    steep, largest = float((np.abs(z) * slope).max()), float(np.abs(values).max())
+    return PLATEAU * FLOAT64 * steep / largest if largest > 0 else 0.0
 
 
 def chebyshev_funm(
@@ -100,9 +121,8 @@ def chebyshev_funm(
         degree = max(degree, highest)
         error[:], rounding[:] = 0.0, 0.0
         for part in parts:
-            size = float(np.abs(part.recurrence.w).sum())  # a series of the first kind
             error[part.row] += part.tail * norms
-            rounding[part.row] += 2 * task.eps * size * norms
+            rounding[part.row] += task.eps * part.rounding * norms
         wanted = task.rtol * np.array([column_norms(y) for y in Y])
         unmet = (error > wanted) & (rounding <= wanted)
         if not unmet.any():

@@ -22,7 +22,7 @@ from spectool._types import Array
 from spectool.errors import InputError
 from spectool.functions.field_of_values import FieldOfValues
 from spectool.functions.poles import LARGEST_FACTOR, PoleSum
-from spectool.functions.scalar import FUNCTIONS, ScalarFunction
+from spectool.functions.scalar import FUNCTIONS, ScalarFunction, power
 from spectool.functions.task import Target
 
 PER_EDGE = 16
@@ -103,6 +103,15 @@ def power_taken_out(target: Target) -> int:
     alpha = float(np.log2(function.evaluate(2.0)))  # the name shows six digits of it
     m = max(round(alpha) if function.domain == "any" else int(np.ceil(alpha)), 0)
     return m if m <= LARGEST_FACTOR else 0
+
+
+def without_power(target: Target) -> tuple[Target, complex]:
+    """Return g and c of ``f(t z) = c z^m g(t z)``, m being ``power_taken_out``."""
+    m = power_taken_out(target)
+    if m == 0:
+        return target, 1.0
+    alpha = float(np.log2(target.function.evaluate(2.0)))
+    return Target(power(alpha - m), target.t), target.t**m
 
 
 def error_at(target: Target, found: PoleSum, points: Array) -> float:

@@ -89,7 +89,7 @@ class _Judge:
     @property
     def relative_error(self) -> float:
         """Relative to the norm of the answer."""
-        return self.error / self.norm if self.norm > 0 else np.inf * self.error
+        return float(self.error) / float(self.norm) if self.norm > 0 else np.inf
 
     def look(self, jacobi: Jacobi, *, exhausted: bool) -> None:
         """Judge the answer of this many steps; an answer that has met its tolerance is kept."""
@@ -114,9 +114,9 @@ class _Judge:
                 self.met = self.error <= self._wanted()
 
     def _wanted(self) -> float:
-        """Return the truncation error that, with rounding, meets rtol; half of it at least."""
+        """Return the truncation error that, with rounding, meets rtol; none below rounding."""
         whole = self.rtol * self.norm
-        return max(whole - self.rounding, 0.5 * whole)
+        return max(whole - self.rounding, 0.5 * whole, self.rounding)
 
     def measure(self, jacobi: Jacobi) -> None:
         """Evaluate f on the Jacobi matrix: coefficients, norm and rounding level."""

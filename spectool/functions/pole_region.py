@@ -170,6 +170,9 @@ class PlaneRegion:
         extra = self._margin * max(self._field.width, 1e-3 * size, 1e-290)
         if target.function.exponentials:
             extra = min(extra, self._growth / abs(target.t))
+        to_zero = float(self._field.distance(np.zeros(1))[0])
+        if target.function.domain != "any" and to_zero > 0:
+            extra = min(extra, 0.5 * to_zero)
         return self._field.moved_outwards(extra)
 
     def widen(self) -> None:
@@ -198,5 +201,7 @@ class PlaneRegion:
         """Return Crouzeix and Palencia's bound, inf where poles lie near the field of values."""
         field = self._around(series.target)
         if series.poles.size and not (field.distance(series.poles) > 0).all():
+            if series.target.function.name == "sign":  # a sign not seen yet must show
+                return float(series.error_function(self._theta).max())
             return math.inf
         return CROUZEIX * float(series.error_function(field.boundary(PER_EDGE)).max())

@@ -14,19 +14,22 @@ Cost per Lanczos step
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from spectool._types import Interval
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.functions.lanczos_funm import lanczos_funm
+from spectool.functions.lanczos_funm import MAX_BASIS_BYTES, lanczos_funm
 from spectool.functions.scalar import FUNCTIONS
-from spectool.functions.task import Answer, Target, Task
+from spectool.functions.task import Answer, Limits, Target, Task
 from spectool.operators import PolynomialOperator, as_operator
 from spectool.polynomials import Recurrence, chebyshev_series, inverse_square_root
 from spectool.results import Status
 
 ROOTS = ("sqrt", "invsqrt")
+STEPS = 32
+"""Steps that the basis of a group of columns has room for."""
 
 
 def split_design(interval: Interval, degree: int) -> tuple[Recurrence, Recurrence]:
@@ -64,48 +67,59 @@ def preconditioned_funm(task: Task, interval: Interval, degree: int) -> Answer:
                 "Use method='lanczos'."
             )
     q, composed = split_design(interval, degree)
-    operator = task.operator.prepared(32 * composed.degree * task.n_columns)
+    operator = task.operator.prepared(STEPS * composed.degree * task.n_columns)
     inner = as_operator(PolynomialOperator(operator, composed), assume_a="her")
     shifted = chebyshev_series([0.5 * sum(interval), 0.5 * (interval[1] - interval[0])], interval)
-    Y, errors, roundings, answers = task.empty(), [], [], []
+    Y, answers = task.empty(), []
+    error = np.full((len(task.targets), task.n_columns), np.inf)
+    rounding = np.zeros_like(error)
     for index, target in enumerate(task.targets):
-        start = q if target.function.name == "invsqrt" else shifted * q
-        B = operator.apply(start, task.B) * target.t.real ** (
-            -0.5 if target.function.name == "invsqrt" else 0.5
-        )
-        # Products are counted by A's own counter; inside, one step stands for all its degrees.
-        limits = dataclasses.replace(
-            task.limits,
-            maxiter=max(task.limits.maxiter // composed.degree, 1),
-            max_matvecs=max(
-                (task.limits.max_matvecs - task.operator.n_matvecs) / composed.degree, 1.0
-            ),
-        )
-        part = dataclasses.replace(
-            task,
-            targets=(Target(FUNCTIONS["invsqrt"]),),
-            operator=inner.recounted(),
-            B=np.ascontiguousarray(B, dtype=task.operator.dtype),
-            limits=limits,
-        )
-        try:
-            answer = lanczos_funm(part, spacing=1)
-        except NotPositiveDefiniteError as error:
-            raise NotPositiveDefiniteError(
-                f"{target} needs a positive definite A; of the preconditioned operator "
-                f"z q(z)^2, which has the sign of A's eigenvalues: {error}"
-            ) from error
-        Y[index] = answer.Y[0]
-        errors.append(answer.error[0])
-        roundings.append(answer.rounding[0])
-        answers.append(answer)
+        inverse = target.function.name == "invsqrt"
+        start, power = (q, -0.5) if inverse else (shifted * q, 0.5)
+        for columns in _groups(task):
+            B = operator.apply(start, np.ascontiguousarray(task.B[:, columns]))
+            part = dataclasses.replace(
+                task,
+                targets=(Target(FUNCTIONS["invsqrt"]),),
+                operator=inner.recounted(),
+                B=np.ascontiguousarray(B * target.t.real**power, dtype=task.operator.dtype),
+                limits=_inner(task, composed.degree),
+            )
+            try:
+                answer = lanczos_funm(part, spacing=1)
+            except NotPositiveDefiniteError as found:
+                raise NotPositiveDefiniteError(
+                    f"{target} needs a positive definite A; of the preconditioned operator "
+                    f"z q(z)^2, which has the sign of A's eigenvalues: {found}"
+                ) from found
+            Y[index][:, columns] = answer.Y[0]
+            error[index, columns], rounding[index, columns] = answer.error[0], answer.rounding[0]
+            answers.append(answer)
     failed = [answer.status for answer in answers if answer.status is not Status.CONVERGED]
-    steps = ", ".join(answer.method for answer in answers)
+    steps = ", ".join(dict.fromkeys(answer.method for answer in answers))
     return Answer(
         Y,
-        np.array(errors),
-        np.array(roundings),
+        error,
+        rounding,
         failed[0] if failed else Status.CONVERGED,
         sum(answer.n_reductions for answer in answers),
         f"preconditioned by degree {q.degree}, {steps}",
+    )
+
+
+def _groups(task: Task) -> Iterator[slice]:
+    """Cut the columns into groups whose bases may be kept: a second pass would cost more."""
+    kept = min(task.limits.max_memory, MAX_BASIS_BYTES)
+    width = max(int(kept / (STEPS * task.B[:, 0].nbytes)), 1)
+    for first in range(0, task.n_columns, width):
+        yield slice(first, min(first + width, task.n_columns))
+
+
+def _inner(task: Task, degree: int) -> Limits:
+    """Return the limits of a run whose steps cost ``degree`` products, counted by A itself."""
+    left = (task.limits.max_matvecs - task.operator.n_matvecs) / degree
+    return dataclasses.replace(
+        task.limits,
+        maxiter=max(task.limits.maxiter // degree, 1),
+        max_matvecs=max(left, 1.0),
     )

@@ -22,8 +22,8 @@ import numpy as np
 
 from spectool._types import Array
 from spectool.errors import InputError
-from spectool.functions.contours import power_taken_out
-from spectool.functions.hessenberg import SmallMatrix, function_of
+from spectool.functions.contours import power_taken_out, without_power
+from spectool.functions.hessenberg import SmallMatrix, function_of, rounding_of
 from spectool.functions.pole_region import PlaneRegion, RealRegion
 from spectool.functions.pole_series import PoleSeries
 from spectool.functions.scalar import safe_norm
@@ -31,7 +31,8 @@ from spectool.functions.task import Answer, FunctionState, Target, Task
 from spectool.krylov.krylov_schur import KrylovSchur, Projection
 from spectool.results import Status
 
-RESTART = 30
+RESTART, LEAST_RESTART = 30, 4
+"""Vectors of a cycle: by default, and at least."""
 KEPT = 0.4
 """Part of the vectors that a restart keeps."""
 PART = 0.1
@@ -49,6 +50,11 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
     Raises NotPositiveDefiniteError or InputError if f is undefined at an eigenvalue, or has no
     partial fractions near the spectrum.
     """
+    if restart < LEAST_RESTART and restart < task.operator.n:
+        raise InputError(
+            f"restart must be at least {LEAST_RESTART}; got {restart}. Shorter cycles see "
+            "too little of the spectrum."
+        )
     Y = task.empty()
     shape = (len(task.targets), task.n_columns)
     error, rounding = np.full(shape, np.inf), np.zeros(shape)
@@ -116,8 +122,14 @@ class Column:
         self.task, self.operator = task, operator
         self.targets = [task.targets[index] for index in indices]
         start = np.ascontiguousarray(task.B[:, j])
-        for _ in range(power_taken_out(self.targets[0])):
-            start = operator.matmul(start)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(power_taken_out(self.targets[0])):
+                start = operator.matmul(start)
+        if not np.isfinite(start).all():
+            raise InputError(
+                f"products of A with b must be finite; they overflow {operator.dtype} before "
+                f"{self.targets[0].function.name} is applied. Rescale A or b."
+            )
         self.norm = safe_norm(np.abs(start))
         self._start = start / self.norm if self.norm > 0 else start
         self.process = KrylovSchur(operator, self._start, restart)
@@ -162,14 +174,28 @@ class Column:
         """Judge the sums by what this cycle saw, and bring answers up to date."""
         self._region.see(seen, self.targets)
         self._size = max(self._size, float(np.abs(seen.theta).max()))
-        if not self.series:
+        if not self.series and seen.below == 0:
+            self._finish(seen)
+        elif not self.series:
             self._design(seen)
-        elif not all(map(self._region.fits, self.series, self._rtols)):
-            # What has been added up is wrong by an unknown amount.
+            self._advance(seen)
+        elif all(map(self._region.fits, self.series, self._rtols)):
+            self._advance(seen)
+        else:  # what has been added up is wrong by an unknown amount
             self._region.widen()
             self._again()
-            return
-        self._advance(seen)
+
+    def _finish(self, seen: Projection) -> None:
+        """Evaluate f on an invariant space: nothing is left to be approximated."""
+        small = SmallMatrix(seen.H)
+        for q, target in enumerate(self.targets):
+            rest, scale = without_power(target)
+            found = function_of(rest, small, rtol=self.task.rtol)
+            rounding = rounding_of(rest, small, found, self.task.eps, rtol=self.task.rtol)
+            series = PoleSeries.exact(target)
+            series.rounding = abs(scale) * float(rounding[0])
+            self._change(q, scale * found.values[:, 0], series)
+            self.series.append(series)
 
     def _again(self) -> None:
         """Start again, from b; the region has been widened."""
@@ -211,24 +237,27 @@ class Column:
         return safe_norm(np.abs(values[:, 0]))
 
     def _advance(self, seen: Projection) -> None:
-        basis = self.process.basis[: len(seen.H)]
         for q, series in enumerate(self.series):
             if series.met:
                 continue
             change = series.advance(seen, self.task.eps)
-            if np.iscomplexobj(change) and not np.iscomplexobj(self.y):
-                if series.sum.is_real:
-                    change = change.real
-                else:
-                    self.y = self.y.astype(np.result_type(self.y.dtype, np.complex64))
-            self.y[q] = in_dtype(self.y[q] + change @ basis, self.y.dtype)
-            series.norm = safe_norm(np.abs(self.y[q]))
+            if series.sum.is_real and self.operator.dtype.kind != "c":
+                change = np.asarray(change.real)
+            self._change(q, change, series)
             series.judge(
                 safe_norm(np.abs(change)),
                 0.0 if seen.below == 0 else self._region.bound(series),
                 self.task.rtol * series.norm,
                 covered=self._region.covers(series),
             )
+
+    def _change(self, q: int, change: Array, series: PoleSeries) -> None:
+        """Add a combination of the basis to an answer."""
+        if np.iscomplexobj(change) and not np.iscomplexobj(self.y):
+            self.y = self.y.astype(np.result_type(self.y.dtype, np.complex64))
+        step = change @ self.process.basis[: change.size]
+        self.y[q] = in_dtype(self.y[q] + step, self.y.dtype)
+        series.norm = safe_norm(np.abs(self.y[q]))
 
     def _score(self, theta: Array) -> Array:
         """Return how much the error functions want a Ritz value kept, shape of theta."""

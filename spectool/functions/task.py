@@ -155,7 +155,8 @@ class Task:
         """Data type of the answer: complex if A or a target is."""
         with np.errstate(all="ignore"):
             turned = any(
-                np.asarray(target.function.evaluate(target.t * np.ones(1))).dtype.kind == "c"
+                np.asarray(target.function.evaluate(target.t * np.array([-1.0, 1.0]))).dtype.kind
+                == "c"
                 for target in self.targets
             )
         return np.result_type(self.operator.dtype, np.complex64 if turned else np.float32)
