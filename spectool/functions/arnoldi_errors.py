@@ -33,10 +33,21 @@ MOST = 700.0
 
 
 class Errors(NamedTuple):
-    """Of ``V f(t H) e_1``, relative to ``||b||``: up to a factor that stays; a bound."""
+    """Of ``V f(t H) e_1``, relative to ``||b||``.
+
+    Attributes
+    ----------
+    measure : float
+        Proportional to the error, up to a factor that changes little with the steps.
+    bound : float
+        By the propagator or the field of values of H; inf where that has poles inside.
+    worst : float
+        By the field of values of H: what a growth that H does not show yet may amount to.
+    """
 
     measure: float
     bound: float
+    worst: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +95,10 @@ def _expanded(function: ScalarFunction, t: float, projection: Projection) -> Err
     """``f = f_0 + sum w_q / (z + s_q)``: shifted systems err by ``rho_q (t A + s_q)^-1 v``."""
     assert function.expansion is not None
     z = t * projection.small.theta
-    expansion = function.expansion(float(np.abs(z).max()))
+    size = float(np.abs(z).max())
+    if not 0 < size < math.inf:
+        return Errors(math.inf, math.inf, math.inf)
+    expansion = function.expansion(size)
     shifts, weights = expansion.shifts, expansion.weights
     if np.iscomplexobj(shifts):  # each stands for a conjugate pair
         shifts, weights = np.concatenate([shifts, shifts.conj()]), np.tile(0.5 * weights, 2)
@@ -95,24 +109,26 @@ def _expanded(function: ScalarFunction, t: float, projection: Projection) -> Err
     bound = float((residuals / apart).sum()) if (apart > 0).all() else math.inf
     nearest = np.maximum(apart, distances.min(axis=1))
     measure = float((residuals / nearest).sum())
-    return Errors(measure if np.isfinite(measure) else math.inf, bound)
+    return Errors(measure if np.isfinite(measure) else math.inf, bound, bound)
 
 
 def _exponential(function: ScalarFunction, t: complex, projection: Projection) -> Errors:
     """Sum over the exponentials of f; a conjugate pair errs alike where H and t are real."""
-    total, known = 0.0, dict[complex, float]()
+    total, worst, known = 0.0, 0.0, dict[complex, tuple[float, float]]()
     for weight, factor in function.exponentials:
         z = complex(factor * t)
         if not np.iscomplexobj(projection.small.H) and z.conjugate() in known:
             known[z] = known[z.conjugate()]
         if z not in known:
             known[z] = _integral(function.phi, z, projection)
-        total += weight * known[z]
-    return Errors(total, 2.0 * total)
+        total, worst = total + weight * known[z][0], worst + weight * known[z][1]
+    return Errors(total, 2.0 * total, worst)
 
 
-def _integral(p: int, z: complex, projection: Projection) -> float:
+def _integral(p: int, z: complex, projection: Projection) -> tuple[float, float]:
     r"""Return ``\int_0^1 |rho(s)| (1 - s)^p / p! max_{w <= 1 - s} ||exp(w z H)|| ds``.
+
+    And the same with the norm replaced by its bound by the numerical abscissa.
 
     ``rho(s) = z h e_k* exp(s z H) e_1`` is the residual of ``y' = z A y``. The grid of s halves
     towards 0, where all of rho may happen.
@@ -122,7 +138,7 @@ def _integral(p: int, z: complex, projection: Projection) -> float:
     Z = H - top * np.eye(len(H))
     size = float(np.abs(Z).sum(axis=0).max())
     if not np.isfinite(size):
-        return math.inf
+        return math.inf, math.inf
     levels = min(max(3, math.ceil(math.log2(max(size, 1e-300))) + 1), FINEST)
     E = sl.expm(Z * 2.0**-levels)
     x: Array = np.eye(len(Z), 1)[:, 0]
@@ -144,10 +160,14 @@ def _integral(p: int, z: complex, projection: Projection) -> float:
     grown = np.maximum.accumulate(np.maximum(norms, 1.0)) if p else np.array(norms)
     propagator = np.maximum(grown[above], grown[np.maximum(above - 1, 0)])
     propagator[left < spans[0]] = max(1.0, norms[0])
+    residuals = rho_of * left**p / math.factorial(p)
+    abscissa = max(float(np.linalg.eigvalsh(0.5 * (H + H.conj().T))[-1]), 0.0)
     exponents = top * np.ones_like(times) if p == 0 else top * times + max(top, 0.0) * left
-    values = rho_of * propagator * np.exp(np.minimum(exponents, MOST)) * left**p / math.factorial(p)
-    total = float((0.5 * (values[1:] + values[:-1]) * np.diff(times)).sum())
-    return total if np.isfinite(total) else math.inf
+    seen = residuals * propagator * np.exp(np.minimum(exponents, MOST))
+    worst = residuals * np.exp(np.minimum(top * times + abscissa * left, MOST))
+    totals = [float((0.5 * (f[1:] + f[:-1]) * np.diff(times)).sum()) for f in (seen, worst)]
+    seen_total, worst_total = (total if np.isfinite(total) else math.inf for total in totals)
+    return seen_total, worst_total
 
 
 def _norm_estimate(E: Array) -> float:

@@ -44,6 +44,10 @@ LEAST = 0.1
 """Part of the last change of the answer that the estimated error is at least."""
 SLACK = 10.0
 """Most that a bound may exceed rtol where the estimate meets it: what the verb promises."""
+NOISE = 100.0
+"""How much residuals may exceed the rounding where the answer changes by rounding only."""
+LOOKS = 3
+"""Checks after which a growth is trusted not to be there that the field of values allows."""
 SLOWEST = 0.98
 """Contraction between two checks beyond which the last change tells nothing."""
 FLAT = 1e-6
@@ -67,9 +71,10 @@ def arnoldi_funm(task: Task) -> Answer:
         n_reductions += 3 * steps + 1
         longest = max(longest, steps)
         if steps:
-            found.append((j, column.collect()))
+            y, lost = in_dtype(column.collect(), task.operator.dtype, norm)
+            found.append((j, y))
             error[:, j] = [norm * judge.error for judge in column.judges]
-            rounding[:, j] = [norm * judge.rounding for judge in column.judges]
+            rounding[:, j] = [norm * judge.rounding for judge in column.judges] + lost
         if ended is None:
             missing = [q for q, judge in enumerate(column.judges) if not judge.met]
             del column  # and with it the basis
@@ -77,7 +82,7 @@ def arnoldi_funm(task: Task) -> Answer:
             if answer is not None:
                 better = answer.error[:, 0] < error[missing, j]
                 _, y = found.pop()
-                y = y.astype(np.result_type(y, answer.Y), copy=False)
+                y = y.astype(np.result_type(y.dtype, answer.Y.dtype), copy=False)
                 for row in np.flatnonzero(better):
                     q = missing[row]
                     y[q], error[q, j] = answer.Y[row, :, 0], answer.error[row, 0]
@@ -90,9 +95,9 @@ def arnoldi_funm(task: Task) -> Answer:
         if status in (Status.STOPPED, Status.INTERRUPTED, Status.TIMED_OUT):
             break
     Y = task.empty()
-    Y = Y.astype(np.result_type(Y, *(y.dtype for _, y in found if np.iscomplexobj(y))), copy=False)
+    Y = Y.astype(np.result_type(Y.dtype, *(y.dtype for _, y in found)), copy=False)
     for j, y in found:
-        Y[:, :, j] = in_dtype(y, Y.dtype)
+        Y[:, :, j] = y
     return Answer(Y, error, rounding, status, n_reductions, f"arnoldi, {longest} steps{further}")
 
 
@@ -177,7 +182,7 @@ class _Column:
         )
         for q, judge in enumerate(self.judges):
             weights[: judge.coefficients.size, q] = judge.coefficients
-        return self.process.norm * self.process.combine(weights).T
+        return self.process.combine(weights).T
 
 
 class Judge:
@@ -186,12 +191,12 @@ class Judge:
     def __init__(self, target: Target, rtol: float, eps: float) -> None:
         self.target, self.rtol, self.eps = target, rtol, eps
         self.coefficients: Array = np.zeros(0)
-        self.error = self._bound = math.inf
+        self.error = self._bound = self._worst = math.inf
         self.norm = 0.0
         self.rounding = 0.0
         self.steps = 0
         self.met = False
-        self._trouble = ""
+        self._trouble, self._ruled = "", False
         self._history: list[tuple[int, float]] = []
 
     @property
@@ -228,10 +233,24 @@ class Judge:
             self.rounding = float(
                 rounding_of(self.target, small, found, self.eps, rtol=self.rtol)[0]
             )
-            if change <= self.rounding:  # more steps would show noise only
+            if self._is_noise(change):  # and so would be the next
                 self.error = min(self.error, change)
             allowed = max(wanted, self.rounding)
-            self.met = self.error <= allowed and not SLACK * allowed < self._bound < math.inf
+            looks = len(self._history)
+            self.met = (
+                self.error <= allowed
+                and not SLACK * allowed < self._bound < math.inf
+                and (looks >= LOOKS or self._worst <= SLACK * allowed)
+            )
+
+    def _is_noise(self, change: float) -> bool:
+        """Return whether the last change is rounding; where nothing else is known, the last two."""
+        if change > self.rounding:
+            return False
+        measures = [measure for _, measure in self._history[-2:]]
+        if self._ruled:
+            return measures[-1] <= NOISE * self.rounding
+        return len(measures) == 2 and max(measures) <= self.rounding
 
     def _defined(self, projection: Projection, *, exhausted: bool) -> bool:
         """Return whether f takes the Ritz values: those that are no eigenvalues may pass by."""
@@ -254,7 +273,8 @@ class Judge:
             difference[: previous.size] -= previous
             change = safe_norm(np.abs(difference))
         errors = errors_of(self.target, projection)
-        measure, bound = (change, math.inf) if errors is None else errors
+        self._ruled = errors is not None
+        measure, bound, self._worst = errors or (change, math.inf, math.inf)
         # Where all eigenvalues seen have one sign, all terms are there but nothing changes.
         self._bound = measure if self.target.function.name == "sign" else bound
         self._history.append((k, measure))

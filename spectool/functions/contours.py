@@ -15,6 +15,7 @@ Cost
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,11 +33,12 @@ SIZES = np.geomspace(0.3, 30.0, 16)
 """Parabolas ``mu (i theta + 1)^2`` that are tried; e^mu is what rounding is amplified by."""
 MARGINS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Distances of ellipses to the region, in units of its width, that are tried."""
-WIDEST = 0.95 * np.pi
+WIDEST = 0.92 * np.pi
 """Largest angle to the positive axis that is kept off the negative one."""
 MOST_OFF = 1e-2
 """Error of a sum that is not worth its poles."""
 LEAST_RTOL = 1e-14
+TINY = 1e-290
 
 Sum = tuple[complex, Array, Array]
 
@@ -105,13 +107,29 @@ def power_taken_out(target: Target) -> int:
     return m if m <= LARGEST_FACTOR else 0
 
 
-def without_power(target: Target) -> tuple[Target, complex]:
-    """Return g and c of ``f(t z) = c z^m g(t z)``, m being ``power_taken_out``."""
+def without_power(target: Target) -> Target:
+    """Return g of ``f(z) = z^m g(z)``, m being ``power_taken_out``."""
     m = power_taken_out(target)
     if m == 0:
-        return target, 1.0
-    alpha = float(np.log2(target.function.evaluate(2.0)))
-    return Target(power(alpha - m), target.t), target.t**m
+        return target
+    return Target(power(float(np.log2(target.function.evaluate(2.0))) - m), target.t)
+
+
+def divided(total: PoleSum, size: float) -> PoleSum:
+    """Return a sum of poles divided by a number; raises InputError where that over- or underflows.
+
+    What may be taken out of it, and its error, remain.
+    """
+    if not TINY < size < 1.0 / TINY:
+        raise InputError(
+            f"powers of t must be representable, but {size:.3g} scales the sum of poles. Rescale "
+            "A, so that t is nearer to 1."
+        )
+    with np.errstate(over="ignore"):
+        constant, residues = total.constant / size, total.residues / size
+    if not (np.isfinite(constant) and np.isfinite(residues).all()):
+        raise InputError("f(t A) overflows where its poles are. Rescale A or t.")
+    return replace(total, constant=constant, residues=residues, size=total.size / size)
 
 
 def error_at(target: Target, found: PoleSum, points: Array) -> float:
@@ -165,9 +183,11 @@ def _cut(
     if region.distance(np.zeros(1))[0] <= 0 or not in_sector(function, points).all():
         points = theta[in_sector(function, theta)]
     if points.size == 0:
+        where = "imaginary" if name == "sign" else "negative real"
         raise InputError(
-            f"{name} is undefined at every Ritz value of a cycle; the longest is "
-            f"{theta[np.abs(theta).argmax()]:.6g}. Allow more memory, or choose another function."
+            f"{name} has no partial fractions where Ritz values are, all of them close to the "
+            f"{where} axis, like {theta[np.abs(theta).argmax()]:.6g}. Allow more memory, so that "
+            "nothing is restarted."
         )
     turned = np.copysign(1.0, points.real) * points if name == "sign" else points
     open_angle = (0.5 if name == "sign" else 1.0) * np.pi - float(np.abs(np.angle(turned)).max())

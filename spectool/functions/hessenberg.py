@@ -263,7 +263,11 @@ def _otherwise(target: Target, small: SmallMatrix, B: Array, known: Evaluation) 
     with warnings.catch_warnings():
         # SciPy warns of singular matrices; the perturbed evaluation measures what is lost.
         warnings.simplefilter("ignore")
-        return Evaluation(_by_name(target.function, Z, target.t * small.theta, B), 0.0)
+        try:
+            values = _by_name(target.function, Z, target.t * small.theta, B)
+        except (ValueError, np.linalg.LinAlgError):  # overflow, or a singular matrix
+            values = np.full(B.shape, np.nan)
+    return Evaluation(values, 0.0)
 
 
 def _by_name(function: ScalarFunction, Z: Array, z: Array, B: Array) -> Array:

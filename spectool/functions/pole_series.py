@@ -29,6 +29,8 @@ LEAST = 0.2
 """Part of the last change of the answer that the estimated error is at least."""
 SLACK = 10.0
 """Most that the bound may exceed rtol where the estimate meets it: what the verb promises."""
+SETTLED = 3
+"""Cycles that changed less than the sum of poles errs by, after which no more are made."""
 SLOWEST = 0.999
 """Contraction per cycle beyond which the last change tells nothing."""
 
@@ -171,4 +173,5 @@ class PoleSeries:
         allowed = max(wanted, self.rounding)
         small = not SLACK * max(allowed, self.approximation) < bound < math.inf
         self.met = small and self.error <= allowed
-        self.spent = small and truncation <= self.approximation and self.approximation > allowed
+        settled = len(self.changes) > SETTLED and max(self.changes[-SETTLED:]) <= self.approximation
+        self.spent = small and settled and self.approximation > allowed

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from spectool._types import Array
+from spectool._types import Array, FloatArray
 from spectool.errors import InputError
-from spectool.functions.contours import power_taken_out, without_power
+from spectool.functions.contours import divided, power_taken_out, without_power
 from spectool.functions.hessenberg import SmallMatrix, function_of, rounding_of
 from spectool.functions.pole_region import PlaneRegion, RealRegion
 from spectool.functions.pole_series import PoleSeries
 from spectool.functions.scalar import safe_norm
-from spectool.functions.task import Answer, FunctionState, Target, Task
+from spectool.functions.task import Answer, FunctionState, Target, Task, column_norms
 from spectool.krylov.krylov_schur import KrylovSchur, Projection
 from spectool.results import Status
 
@@ -65,10 +65,12 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
             column = Column(task, j, indices, restart)
             ended = column.run()
             norm = column.norm
-            answers.append((indices, j, in_dtype(column.y, np.result_type(column.y, float), norm)))
+            y, lost = in_dtype(column.y, task.operator.dtype, norm)
+            answers.append((indices, j, y))
             error[indices, j] = 0.0 if norm == 0 else np.inf
             for index, series in zip(indices, column.series, strict=False):
                 error[index, j], rounding[index, j] = norm * series.error, norm * series.rounding
+            rounding[indices, j] += lost
             n_reductions += 3 * column.process.steps + 1
             steps = max(steps, column.process.steps)
             kind = np.result_type(kind, *([np.complex64] if np.iscomplexobj(column.y) else []))
@@ -78,29 +80,35 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
             break
     Y = Y.astype(kind, copy=False)
     for indices, j, y in answers:
-        Y[indices, :, j] = in_dtype(y, Y.dtype)
+        Y[indices, :, j] = y
     name = "lanczos" if task.operator.assume_a != "gen" else "arnoldi"
     method = f"restarted {name}, {steps} steps, restart {restart}"
     return Answer(Y, error, rounding, status, n_reductions, method)
 
 
-def in_dtype(y: Array, dtype: np.dtype[Any], factor: float = 1.0) -> Array:
-    """Return ``factor y`` in the answer's data type; raises InputError if that does not hold it."""
-    with np.errstate(over="ignore"):
-        cast = (np.float64(factor) * y).astype(dtype)
+def in_dtype(y: Array, dtype: np.dtype[Any], factor: float = 1.0) -> tuple[Array, FloatArray]:
+    """Return ``factor y``, rows, in an operator's data type, and the norms of what that loses.
+
+    Complex y stay complex. Raises InputError if the data type does not hold them.
+    """
+    dtype = np.result_type(dtype, np.complex64) if np.iscomplexobj(y) else dtype
+    with np.errstate(all="ignore"):
+        exact = np.float64(factor) * y
+        cast = exact.astype(dtype)
     if not np.isfinite(cast).all():
         raise InputError(
-            f"f(tA) b must be finite in {dtype}; its entries grow to {np.abs(y).max():.3g}. "
-            "Rescale b or t, or pass A in double precision."
+            f"f(tA) b must be finite in {dtype}; its entries grow to {np.abs(y).max():.3g} times "
+            f"{factor:.3g}. Rescale b or t, or pass A in double precision."
         )
-    return cast
+    return cast, column_norms((exact - cast).T)
 
 
 def _groups(targets: tuple[Target, ...]) -> list[list[int]]:
-    """Return which targets share a start vector ``A^factor b``."""
-    found: dict[int, list[int]] = {}
+    """Return which targets share a start vector ``(|t| A)^m b``."""
+    found: dict[tuple[int, float], list[int]] = {}
     for index, target in enumerate(targets):
-        found.setdefault(power_taken_out(target), []).append(index)
+        m = power_taken_out(target)
+        found.setdefault((m, abs(target.t) if m else 1.0), []).append(index)
     return list(found.values())
 
 
@@ -122,9 +130,11 @@ class Column:
         self.task, self.operator = task, operator
         self.targets = [task.targets[index] for index in indices]
         start = np.ascontiguousarray(task.B[:, j])
+        self._power = power_taken_out(self.targets[0])
+        size = operator.dtype.type(abs(self.targets[0].t))  # spares over- and underflow
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in range(power_taken_out(self.targets[0])):
-                start = operator.matmul(start)
+            for _ in range(self._power):
+                start = operator.matmul(start) * size
         if not np.isfinite(start).all():
             raise InputError(
                 f"products of A with b must be finite; they overflow {operator.dtype} before "
@@ -140,6 +150,7 @@ class Column:
         self._rtols = [PART * task.rtol] * len(indices)
         self._size = 0.0
         self._designs = 0
+        self._lost = False
 
     def run(self) -> Status:
         """Repeat cycles until all targets are met."""
@@ -160,7 +171,7 @@ class Column:
                     return Status.STOPPED
                 if self._done:
                     return Status.CONVERGED
-                if process.invariant or self._stagnates():
+                if process.invariant or self._lost or self._stagnates():
                     return Status.STAGNATED
                 process.restart(self._score, int(KEPT * process.capacity))
         except KeyboardInterrupt:
@@ -189,7 +200,8 @@ class Column:
         """Evaluate f on an invariant space: nothing is left to be approximated."""
         small = SmallMatrix(seen.H)
         for q, target in enumerate(self.targets):
-            rest, scale = without_power(target)
+            rest = without_power(target)
+            scale = (target.t / abs(target.t)) ** self._power
             found = function_of(rest, small, rtol=self.task.rtol)
             rounding = rounding_of(rest, small, found, self.task.eps, rtol=self.task.rtol)
             series = PoleSeries.exact(target)
@@ -200,10 +212,10 @@ class Column:
     def _again(self) -> None:
         """Start again, from b; the region has been widened."""
         if self._designs >= MOST_DESIGNS:
-            raise InputError(
-                f"the spectrum of A left the region seen before {MOST_DESIGNS} times; allow more "
-                "memory, so that nothing is restarted."
-            )
+            self._lost = True
+            for series in self.series:
+                series.error = math.inf
+            return
         self.y[...] = 0.0
         self.series = []
         self.process.begin(self._start)
@@ -221,6 +233,7 @@ class Column:
                 rtol *= min(self._norm_of(target, seen, found.size) / found.size, 1.0)
                 if found.error > rtol:
                     found = self._region.design(target, rtol)
+            found = divided(found, abs(target.t) ** self._power)
             self._rtols[q] = rtol
             real = self.operator.dtype.kind != "c"
             self.series.append(PoleSeries(target, found, real=real, unit=self._size or 1.0))
@@ -256,7 +269,9 @@ class Column:
         if np.iscomplexobj(change) and not np.iscomplexobj(self.y):
             self.y = self.y.astype(np.result_type(self.y.dtype, np.complex64))
         step = change @ self.process.basis[: change.size]
-        self.y[q] = in_dtype(self.y[q] + step, self.y.dtype)
+        total, lost = in_dtype((self.y[q] + step)[None, :], self.y.dtype)
+        self.y[q] = total[0]
+        series.rounding = math.hypot(series.rounding, float(lost[0]))
         series.norm = safe_norm(np.abs(self.y[q]))
 
     def _score(self, theta: Array) -> Array:
