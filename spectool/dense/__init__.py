@@ -1,0 +1,1 @@
+"""Functions of dense matrices, in batches, by matrix products: planned, adapted, or classical."""
