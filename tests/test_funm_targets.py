@@ -13,7 +13,7 @@ from scipy import sparse
 
 import spectool as st
 from spectool.errors import ConvergenceWarning, InputError
-from spectool.functions.error_rules import Jacobi, error_rule
+from spectool.functions.error_rules import Jacobi, error_rule, refined_rule
 from spectool.functions.scalar import FUNCTIONS, as_scalar_function
 from spectool.functions.task import Target
 from spectool.krylov import LanczosProcess
@@ -281,6 +281,46 @@ def test_bounds_hold_at_every_step(name):
         if error > 1e-13 * np.linalg.norm(truth):
             assert error <= 1.01 * bound
             assert 0.1 * error <= estimate <= bound
+
+
+@pytest.mark.parametrize("name", ["inv", "log", "sqrt", "exp"])
+def test_isolated_eigenvalues_do_not_inflate_the_refined_estimate(name):
+    """Once they have converged, nothing is left of them in the newest vector."""
+    rng = np.random.default_rng(SEED)
+    lam = np.concatenate([[1e-4, 1e-3, 1e-2], np.linspace(0.3, 1.0, N - 5), [3.0, 9.0]])
+    b = rng.standard_normal(N)
+    target = Target(FUNCTIONS[name], -2.0 if name == "exp" else 2.0)
+    process = LanczosProcess(as_operator(diagonal(lam)), b, reorthogonalize=True)
+    truth = np.real(TRUTH[name](target.t * lam)) * b / np.linalg.norm(b)
+    crude, refined = error_rule(target), refined_rule(target)
+    ratios = []
+    for _ in range(40):
+        process.step()
+        jacobi = Jacobi(np.array(process.alpha), np.array(process.beta))
+        theta, S = jacobi.eigen
+        y = (S @ (target(theta) * S[0])) @ process.basis
+        error = np.linalg.norm(y - truth)
+        if error > 1e-12 * np.linalg.norm(truth):
+            estimate, _ = refined(jacobi)
+            assert estimate <= 1.01 * crude(jacobi).bound
+            ratios.append((estimate / error, crude(jacobi).estimate / error))
+    late = np.array(ratios[-5:])
+    assert (late[:, 0] >= 0.1).all()
+    # Where the function is large at small eigenvalues the crude estimate is far too high.
+    assert (late[:, 0] <= 15).all()
+    if name in ("inv", "log"):
+        assert (late[:, 1] > 15).all()
+
+
+def test_a_laplacian_needs_no_probe_for_a_moderate_exponential():
+    """The constant vector tells that the spectrum reaches close to Gershgorin's lower end."""
+    A = st.gallery.poisson((30, 30))
+    b = np.random.default_rng(SEED).standard_normal(900)
+    solution = st.funm_multiply("exp", A, b, t=-12.5, rtol=1e-8)
+    lam, V = np.linalg.eigh(A.toarray())
+    truth = V @ (np.exp(-12.5 * lam) * (V.T @ b))
+    assert np.linalg.norm(solution.y - truth) <= 1e-8 * np.linalg.norm(truth)
+    assert solution.n_matvecs <= 60
 
 
 def test_dense_rounding_is_measured():

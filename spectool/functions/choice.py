@@ -79,11 +79,19 @@ class Knowledge:
         return self.given
 
     def tighten(
-        self, task: Task, interval: Interval, nodes: FloatArray, weights: FloatArray
+        self,
+        task: Task,
+        interval: Interval,
+        nodes: FloatArray,
+        weights: FloatArray,
+        *,
+        dimension: int = 1,
     ) -> None:
         """Foresee how small ``||f(A) b||`` is against ``max |f|``, which coefficients refer to.
 
-        ``nodes`` and ``weights`` are a quadrature of the spectrum, and b is taken to be random.
+        ``nodes`` and ``weights`` are a quadrature of the spectrum, and b is taken to be random. A
+        Laplacian in ``dimension`` variables has that power of the part of one variable's spectrum
+        close to its ends.
         """
         self.tightness = TIGHTNESS
         with np.errstate(all="ignore"):
@@ -94,6 +102,7 @@ class Knowledge:
                     return  # the interpolant says what is wrong with f
                 mean = float(np.sqrt(weights @ np.square(inside)))
                 share = mean / (max(float(inside.max()), float(ends.max())) or 1.0)
+                share **= dimension
                 if 0 < share < 1:
                     self.tightness = min(self.tightness, TIGHTNESS * max(share, LEAST_SHARE))
 
@@ -141,12 +150,19 @@ def _for_smooth(task: Task, known: Knowledge) -> Choice:
     if discs is not None and discs[0] < discs[1]:
         facts = task.operator.row_facts()
         assert facts is not None
-        # Every diagonal entry is a Rayleigh quotient: the spectrum reaches at least that far.
+        # Every diagonal entry is a Rayleigh quotient: the spectrum reaches at least that far. That
+        # of the constant vector is close to the low end of a Laplacian.
         diagonal = facts.diagonal.real
         reach = np.array([float(diagonal.min()), float(diagonal.max())])
-        if _amplification(task, discs, reach) <= _tolerable(task):
+        growth = _amplification(task, discs, reach)
+        if growth > _tolerable(task):
+            ones = np.ones(task.operator.n, dtype=task.operator.dtype)
+            mean = float(task.operator.matmul(ones).real.mean(dtype=np.float64))
+            growth = _amplification(task, discs, np.append(reach, mean))
+        if growth <= _tolerable(task):
             points = arcsine_points(*discs)
-            known.tighten(task, discs, points, np.full(points.size, 1.0 / points.size))
+            weights = np.full(points.size, 1.0 / points.size)
+            known.tighten(task, discs, points, weights, dimension=3)
             tolerances = np.full(len(task.targets), known.tightness * task.rtol)
             parts = tuple(interpolants(task.targets, discs, tolerances, UNPROBED + 1))
             if max(part.recurrence.degree for part in parts) <= UNPROBED:

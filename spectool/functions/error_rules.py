@@ -11,7 +11,9 @@ Deviations
     Lanczos vector, the square of an orthonormal polynomial, tends to the equilibrium (arcsine)
     measure of the spectrum's interval (Nevai, Orthogonal Polynomials, 1979), so that a mean of
     ``g^2`` at Chebyshev points does it. Isolated eigenvalues defeat the estimate, never the bound.
-    The ends of the spectrum are Ritz values moved outwards by their residuals.
+    The ends of the spectrum are Ritz values moved outwards by their residuals. Where the outermost
+    Ritz values have converged, the newest vector has lost their eigenvectors: ``refined_rule``
+    takes the arcsine measure of what is left, and what remains of each of them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,31 @@ from spectool.kernels.tridiagonal import log_shifted_residuals
 
 POINTS = 200
 """Chebyshev points of the mean."""
+CONVERGED = 0.1
+"""Residual of a Ritz value, over its distance to the next one, from which it counts as isolated."""
+COPIES = 1e-10
+"""Distance of Ritz values, over the largest, within which they are one: copies by rounding."""
+
+
+class Measure(NamedTuple):
+    """Where the newest Lanczos vector lives.
+
+    Attributes
+    ----------
+    ends : tuple of float
+        Of its interval.
+    points, weights : ndarray, shape (m,)
+        Points of the spectrum and their masses, about 1 in all; outliers come last.
+    """
+
+    ends: tuple[float, float]
+    points: FloatArray
+    weights: FloatArray
+
+    def scaled(self, t: float) -> Measure:
+        """Return the measure of t times the operator."""
+        low, high = sorted(t * end for end in self.ends)
+        return Measure((low, high), t * self.points, self.weights)
 
 
 class Errors(NamedTuple):
@@ -69,6 +96,33 @@ class Jacobi:
         return low - last * abs(s), high + last * abs(u)
 
     @cached_property
+    def whole(self) -> Measure:
+        """The arcsine measure between the ends."""
+        return Measure(self.ends, arcsine_points(*self.ends), np.full(POINTS, 1.0 / POINTS))
+
+    @cached_property
+    def refined(self) -> Measure:
+        """Converged outliers with their masses, and the arcsine measure between them.
+
+        An outlier lambda with eigenvector u, Ritz value theta and residual r keeps the component
+        ``u* v_{k+1} = (lambda - theta) / r``, about ``r / gap``.
+        """
+        theta, S = self.eigen
+        r = float(self.beta[-1]) * np.abs(S[-1])
+        first, small = _outliers(theta, r)
+        last, large = _outliers(-theta[::-1], r[::-1])
+        inner, r = theta[first : theta.size - last], r[first : theta.size - last]
+        if inner.size < 2:
+            return self.whole
+        found = np.array([*small, *((-point, mass) for point, mass in large)]).reshape(-1, 2)
+        ends = max(inner[0] - r[0], self.ends[0]), min(inner[-1] + r[-1], self.ends[1])
+        return Measure(
+            ends,
+            np.concatenate([arcsine_points(*ends), found[:, 0]]),
+            np.concatenate([np.full(POINTS, 1.0 / POINTS), found[:, 1]]),
+        )
+
+    @cached_property
     def gap(self) -> float:
         """The Ritz value nearest to zero less its residual, in modulus; 0 while unresolved.
 
@@ -85,24 +139,50 @@ class Jacobi:
         return float(theta[0]), float(s[-1, 0])
 
 
+def _outliers(theta: FloatArray, r: FloatArray) -> tuple[int, list[tuple[float, float]]]:
+    """Return how many of the smallest Ritz values have converged; these, with their masses."""
+    same = COPIES * float(np.abs(theta).max())
+    i, found = 0, list[tuple[float, float]]()
+    while i < theta.size // 2:
+        j = i + int(np.searchsorted(theta[i:], theta[i] + same, side="right"))
+        if j >= theta.size:
+            break
+        ratio = safe_norm(r[i:j]) / float(theta[j] - theta[i])
+        if ratio > CONVERGED:
+            break
+        found.append((float(theta[i]), ratio**2))
+        i = j
+    return i, found
+
+
 Rule = Callable[[Jacobi], Errors]
 
 
 def error_rule(target: Target) -> Rule | None:
     """Return the rule for one target, or None where none is known (f a callable)."""
+    return _rule(target, lambda jacobi: jacobi.whole)
+
+
+def refined_rule(target: Target) -> Rule | None:
+    """Return the rule that knows isolated eigenvalues; its bound is no bound, but sharper."""
+    return _rule(target, lambda jacobi: jacobi.refined)
+
+
+def _rule(target: Target, measure: Callable[[Jacobi], Measure]) -> Rule | None:
     function = target.function
     if function.exponentials:
-        return lambda jacobi: _exponential(function, target.t, jacobi)
+        return lambda jacobi: _exponential(function, target.t, jacobi, measure(jacobi))
     if function.expansion is not None:
-        return lambda jacobi: _expanded(function, target.t.real, jacobi)
+        return lambda jacobi: _expanded(function, target.t.real, jacobi, measure(jacobi))
     return None
 
 
-def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi) -> Errors:
+def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi, measure: Measure) -> Errors:
     """``f = f_0 + sum_q w_q / (z + s_q)``: each shifted system errs by ``rho_q (A + s_q)^-1 v``."""
     assert function.expansion is not None
     alpha, beta = t * jacobi.alpha, abs(t) * jacobi.beta
-    low, high = sorted(t * end for end in jacobi.ends)
+    measure = measure.scaled(t)
+    (low, high), points = measure.ends, measure.points
     expansion = function.expansion(max(abs(low), abs(high)))
     logs = np.empty(expansion.shifts.size)
     log_shifted_residuals(alpha, beta, expansion.shifts, logs)
@@ -110,33 +190,41 @@ def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi) -> Errors:
         residuals = expansion.weights * np.exp(np.minimum(logs, 700.0))
         if function.domain == "nonzero" and low < 0:
             least = abs(t) * jacobi.gap
-            points = arcsine_points(low, high)
             points = np.copysign(np.maximum(np.abs(points), least), points)
         else:
             least = max(low, 0.0)
-            points = arcsine_points(least, high)
-        bound = float((residuals / np.abs(least + expansion.shifts)).sum())
+            points = np.append(arcsine_points(least, high), np.maximum(points[POINTS:], 0.0))
         g = (residuals / np.abs(points[:, None] + expansion.shifts)).sum(axis=1)
-    estimate = _root_mean_square(g) if np.isfinite(g).all() else np.inf
-    return Errors(min(estimate, bound), bound)
+        top = float((residuals / np.abs(least + expansion.shifts)).sum())
+    return _errors(g, top, measure)
 
 
-def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi) -> Errors:
+def _errors(g: FloatArray, top: float, measure: Measure) -> Errors:
+    """Return the root mean square of g, and its largest value in the interval and at outliers."""
+    if not (np.isfinite(g).all() and np.isfinite(top)):
+        return Errors(np.inf, np.inf)
+    parts = g * np.sqrt(measure.weights)
+    bound = top + safe_norm(parts[POINTS:])
+    return Errors(min(safe_norm(parts), bound), bound)
+
+
+def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi, measure: Measure) -> Errors:
     r"""Errors of exp and its averages by the residual ``rho(s)`` of ``y' = t A y``.
 
     ``error = \int_0^1 K((1 - s) t A) rho(s) ds v_{k+1}`` with ``K(w z) = w^p phi_p(w z)``, p = 0
     for exp, and ``rho(s) = t beta_k e_k* exp(s t T) e_1``.
     """
     theta, S = jacobi.eigen
-    points = arcsine_points(*jacobi.ends)
+    points = measure.points
     total, bound = np.zeros(points.size, dtype=np.complex128), 0.0
     for weight, factor in function.exponentials:
         z = factor * t
         size = max(1.0, float(np.abs(z * theta).max()))
         s, weights = _panels(size, theta.size)
-        mu = float((z * np.array(jacobi.ends)).real.max())
+        mu, edge = (float((z * np.array(x)).real.max()) for x in (points, measure.ends))
+        mu = max(mu, edge)
         if function.phi:  # averages over times do not fall like the exponential
-            mu = max(mu, 0.0)
+            mu, edge = max(mu, 0.0), max(edge, 0.0)
         # exp(s (z theta - mu)) is at most about 1; exp(mu) is put back at the end.
         with np.errstate(under="ignore"):
             rho = np.exp(np.outer(s, z * theta - mu)) @ (S[-1] * S[0])
@@ -144,13 +232,9 @@ def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi) -> Errors
         w = 1.0 - s
         largest = np.exp(np.clip(mu, -700.0, 700.0))
         total += weight * largest * (_phi(function.phi, np.outer(points, z * w), w, mu) @ rho)
-        top = _phi(function.phi, np.asarray(mu * w)[None, :], w, mu).real
+        top = _phi(function.phi, np.asarray(edge * w)[None, :], w, mu).real
         bound += weight * largest * float((top @ np.abs(rho))[0])
-    return Errors(min(_root_mean_square(np.abs(total)), bound), bound)
-
-
-def _root_mean_square(g: FloatArray) -> float:
-    return safe_norm(g) / float(np.sqrt(g.size))
+    return _errors(np.abs(total), bound, measure)
 
 
 def _phi(p: int, y: Array, w: FloatArray, mu: float) -> Array:

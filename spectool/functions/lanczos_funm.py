@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from spectool._types import Array
-from spectool.functions.error_rules import Jacobi, Rule, error_rule
+from spectool.functions.error_rules import Jacobi, Rule, error_rule, refined_rule
 from spectool.functions.scalar import safe_norm
 from spectool.functions.task import Answer, FunctionState, Target, Task
 from spectool.krylov import LockstepLanczos, second_pass
@@ -32,6 +32,8 @@ FACTOR = 30.0
 """Most that the bound is taken to exceed the error: it did on spectra without gaps."""
 FEWER = 0.3
 """Part of the last change of the answer that the estimated error is at least."""
+FASTER = 0.3
+"""Contraction of changes below which that part shrinks with it."""
 
 
 def lanczos_funm(task: Task, *, spacing: int = SPACING) -> Answer:
@@ -79,6 +81,7 @@ class _Judge:
     def __init__(self, target: Target, rtol: float, eps: float) -> None:
         self.target, self.rtol, self.eps = target, rtol, eps
         self.rule: Rule | None = error_rule(target)
+        self.refined: Rule | None = refined_rule(target)
         self.error = np.inf
         self.norm = 0.0
         self.rounding = 0.0
@@ -105,13 +108,25 @@ class _Judge:
             wanted = self._wanted()
             self.error = bound
             if estimate <= wanted and bound <= SLACK * wanted:
-                # The estimate trusts a smooth spectrum; the last change of the answer does not.
                 self.measure(jacobi)
-                before = max(k - max(SPACING, k // 12), k // 2)
-                earlier = self._f(Jacobi(jacobi.alpha[:before], jacobi.beta[:before]))[0]
-                change = _change(self.coefficients, earlier)
-                self.error = min(max(estimate, FEWER * change, bound / FACTOR), bound)
+                self.error = min(self._refined(jacobi), bound)
                 self.met = self.error <= self._wanted()
+
+    def _refined(self, jacobi: Jacobi) -> float:
+        """Return an estimate that knows isolated eigenvalues, and how the answer changed lately.
+
+        The rule trusts a smooth spectrum, changes do not; one that is much smaller than the one
+        before it says that convergence is faster than linear.
+        """
+        assert self.refined is not None
+        estimate, bound = self.refined(jacobi)
+        answers, k = [self.coefficients], jacobi.alpha.size
+        for _ in range(2):
+            k = max(k - max(SPACING, k // 12), k // 2)
+            answers.append(self._f(Jacobi(jacobi.alpha[:k], jacobi.beta[:k]))[0])
+        last, before = _change(answers[0], answers[1]), _change(answers[1], answers[2])
+        faster = min(1.0, last / (FASTER * before)) if before > 0 else 1.0
+        return max(estimate, FEWER * faster * last, bound / FACTOR)
 
     def _wanted(self) -> float:
         """Return the truncation error that, with rounding, meets rtol; none below rounding."""
