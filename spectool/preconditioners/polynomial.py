@@ -129,11 +129,12 @@ def hermitian_preconditioner(
             return finish(jacobi, f"|{plain}|", indefinite)
         return finish(jacobi, plain, "A is too small to be worth a probe")
     scaled = operator.recounted() if scale is None else operator.scaled(scale)
+    given = spectrum is not None
     if spectrum is None:
         label: Scaling = None if scale is None else "symmetric"
         enough = partial(is_easy, iteration) if free and not indefinite else None
         spectrum = probe(scaled, scaling=label, rng=rng, enough=enough)
-    indefinite = indefinite or bad_ritz_value(operator, spectrum)
+    indefinite = indefinite or bad_ritz_value(operator, spectrum, given=given)
     if indefinite and method != "auto":
         raise NotPositiveDefiniteError(
             f"method={method!r} needs a positive definite A, but {indefinite} "
@@ -286,14 +287,13 @@ def bad_diagonal(operator: Operator) -> str:
     return f"A is not positive definite: a[{i}, {i}] = {diagonal[i]:.6g}."
 
 
-def bad_ritz_value(operator: Operator, spectrum: Spectrum | None) -> str:
-    """Say why the probe shows that A is not positive definite, or nothing."""
-    if spectrum is None:
-        return ""
+def bad_ritz_value(operator: Operator, spectrum: Spectrum, *, given: bool) -> str:
+    """Say why a probe, or the spectrum given, shows that A is not definite, or nothing."""
     smallest = float(spectrum.ritz_values[0])
     size = float(np.abs(spectrum.ritz_values).max())
     if size == 0:
         return "A is zero."
     if smallest < -1e3 * float(np.finfo(operator.dtype).eps) * size:
-        return f"A is not positive definite: it has the Ritz value {smallest:.6g}."
+        owner = "the given spectrum" if given else "it"
+        return f"A is not positive definite: {owner} has the Ritz value {smallest:.6g}."
     return ""
