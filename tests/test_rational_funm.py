@@ -495,3 +495,24 @@ def test_drawn_spectra(name, family, n, log_cond, log_scale, log_rtol, slack, se
     assert estimate >= 0.1 * (error - floor)
     if estimate <= task.rtol * np.linalg.norm(truth):
         assert error <= 10 * task.rtol * np.linalg.norm(truth) + floor
+
+
+def test_is_chosen_where_products_are_dear_and_memory_short():
+    """A second pass would cost as many products again."""
+    n = 20_000
+    lam = np.geomspace(1e-2, 1.0, n)
+
+    def product(x):
+        time.sleep(3e-3)
+        return lam * x
+
+    b = np.random.default_rng(SEED).standard_normal(n)
+    A = sla.LinearOperator((n, n), matvec=product, dtype=float)
+    few = st.funm_multiply("invsqrt", A, b, assume_a="pos", max_memory=40 * b.nbytes)
+    assert few.method.startswith("rational")
+    assert np.linalg.norm(few.y - lam**-0.5 * b) <= 1e-8 * np.linalg.norm(few.y)
+    plain = st.funm_multiply(
+        "invsqrt", A, b, assume_a="pos", max_memory=40 * b.nbytes, method="lanczos"
+    )
+    assert "two passes" in plain.method
+    assert few.n_matvecs < 0.8 * plain.n_matvecs

@@ -33,6 +33,8 @@ LONG = 500
 """Steps that must be allowed for several of them to be run in one."""
 STORED, STREAMED = 20, 10
 """Vector operations that a Lanczos step costs beside the product."""
+SHIFTED = 3
+"""Vector operations that each pole costs in a step."""
 DEGREES = (4, 8, 16)
 """Of q, for roots."""
 
@@ -195,7 +197,11 @@ def _amplification(task: Task, interval: Interval, inside: FloatArray) -> float:
 
 
 def _for_roots(task: Task, known: Knowledge, *, forced: bool = False) -> Choice:
-    """Price Lanczos, with stored basis or two passes, against polynomially preconditioned ones."""
+    """Price Lanczos, with stored basis or two passes, against preconditioned and rational ones.
+
+    Poles need vectors of their own, but no basis and no second pass: they pay where products are
+    dear and the basis does not fit.
+    """
     plain = Choice("lanczos", "its error bound needs no lower end of the spectrum")
     if not forced and (task.operator.n < PRICED_FROM or task.limits.maxiter < LONG):
         return plain
@@ -206,7 +212,7 @@ def _for_roots(task: Task, known: Knowledge, *, forced: bool = False) -> Choice:
         return plain  # Lanczos names the Ritz value
     virtual = VirtualOperator.of(spectrum)
     identity = chebyshev_series([1.0], (0.0, 1.0), name="identity")
-    steps = virtual.cg_iterations(identity, rtol=task.rtol)
+    steps = plain_steps = virtual.cg_iterations(identity, rtol=task.rtol)
     # Laid out for the products of a polynomial; blocked layouts make the difference.
     laid_out = task.operator.prepared(steps * task.n_columns)
     costs = operator_costs(task.operator, laid_out)
@@ -222,10 +228,15 @@ def _for_roots(task: Task, known: Knowledge, *, forced: bool = False) -> Choice:
         designs[name] = interval, degree
     if forced:
         del seconds["lanczos"]
+    elif not _fits(task, plain_steps):
+        poles = _n_poles(task, upper / nodes_low)
+        if (2 * poles + 4) * task.B[:, 0].nbytes <= task.limits.max_memory:
+            shifted = costs.product + (STREAMED + SHIFTED * poles) * costs.vector
+            seconds["rational"] = plain_steps * shifted
     best = min(seconds, key=lambda name: seconds[name])
     reason = "predicted " + ", ".join(f"{name} {s:.2g} s" for name, s in seconds.items())
-    if best == "lanczos":
-        return Choice("lanczos", reason)
+    if best in ("lanczos", "rational"):
+        return Choice(best, reason)
     return Choice("preconditioned", "as asked" if forced else reason, *designs[best])
 
 
@@ -243,7 +254,15 @@ def _step_seconds(task: Task, steps: int, applied: float, costs: OperatorCosts) 
     A stored basis costs new memory at first touch, and one pass when it is combined; a dropped one
     costs every step twice.
     """
-    needed = float(steps) * task.B.nbytes
-    if needed <= min(task.limits.max_memory, MAX_BASIS_BYTES):
+    if _fits(task, steps):
         return applied + STORED * costs.vector
     return 2.0 * (applied + STREAMED * costs.vector)
+
+
+def _fits(task: Task, steps: int) -> bool:
+    return float(steps) * task.B.nbytes <= min(task.limits.max_memory, MAX_BASIS_BYTES)
+
+
+def _n_poles(task: Task, cond: float) -> int:
+    """Return how many poles serve a root (Hale, Higham and Trefethen, SINUM 46 (2008), (4.6))."""
+    return math.ceil((math.log(cond) + 3.0) * math.log(1.0 / task.rtol) / (2.0 * math.pi**2))
