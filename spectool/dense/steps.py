@@ -65,7 +65,8 @@ class Parameter:
     name : str
         As in the formula.
     classical : float
-        The value in the literature's iteration, to which all schedules tend.
+        The value in the literature's iteration, to which all schedules tend; NaN where it depends
+        on p: see ``Kind.classical``.
     lower, upper : float
         Where a search looks.
     log : bool
@@ -103,6 +104,8 @@ class Kind:
         Whether it makes Y anew from X.
     source : str
         Where it is from.
+    classical_of : callable or None
+        ``classical_of(p)`` returns the classical values, where they depend on p.
     """
 
     name: str
@@ -114,6 +117,13 @@ class Kind:
     source: str
     coupled: bool = False
     recouples: bool = False
+    classical_of: Callable[[int], tuple[float, ...]] | None = None
+
+    def classical(self, p: int = 1) -> tuple[float, ...]:
+        """Return the classical values of the parameters."""
+        if self.classical_of is not None:
+            return self.classical_of(p)
+        return tuple(parameter.classical for parameter in self.parameters)
 
     def step(self, *values: Coefficient) -> Step:
         """Return a step; without values the classical one. Raises InputError for a wrong number."""
@@ -134,7 +144,8 @@ class Kind:
 class Step:
     """A kind with its values: numbers, or one number per matrix of a batch.
 
-    ``step(algebra, variables)`` returns the next variables.
+    ``step(algebra, variables)`` returns the next variables. NaN stands for the classical value
+    where that depends on p.
     """
 
     kind: Kind
@@ -142,7 +153,14 @@ class Step:
 
     def __call__(self, algebra: Algebra, variables: Variables) -> Variables:
         """Return the next variables."""
-        return self.kind.rule(algebra, variables, *self.values)
+        return self.kind.rule(algebra, variables, *self.resolved(variables.p))
+
+    def resolved(self, p: int) -> tuple[Coefficient, ...]:
+        """Return the values, with those that were left to p."""
+        if self.kind.classical_of is None:
+            return self.values
+        pairs = zip(self.values, self.kind.classical(p), strict=True)
+        return tuple(classical if _left_open(value) else value for value, classical in pairs)
 
     def cost(self, *, p: int = 1, tall: bool = False) -> Cost:
         """Count its operations, for X of shape (m, n) with m > n if tall."""
@@ -157,5 +175,11 @@ class Step:
         return f"{self.kind.name}({shown})"
 
 
+def _left_open(value: Coefficient) -> bool:
+    return isinstance(value, float) and value != value
+
+
 def _shown(value: Coefficient) -> str:
+    if _left_open(value):
+        return "classical"
     return f"{value:.6g}" if isinstance(value, float | int) else "per matrix"

@@ -1,13 +1,15 @@
 """The zoo: every iteration for the inverse, the sign (and polar factor), and roots."""
 
 from spectool.dense.iterations.inverse import INVERSE
+from spectool.dense.iterations.roots import ROOTS
 from spectool.dense.iterations.sign import SIGN
+from spectool.dense.iterations.sqrt import SQRT
 from spectool.dense.steps import Kind
 from spectool.errors import InputError
 
 __all__ = ["ZOO", "find_kind"]
 
-ZOO: dict[str, Kind] = {kind.name: kind for kind in (*INVERSE, *SIGN)}
+ZOO: dict[str, Kind] = {kind.name: kind for kind in (*INVERSE, *SIGN, *SQRT, *ROOTS)}
 """All kinds by name."""
 
 
