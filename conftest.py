@@ -5,5 +5,10 @@ from importlib.util import find_spec
 collect_ignore = (
     []
     if find_spec("torch")
-    else ["spectool/torch.py", "spectool/backends/torch_.py", "docs/how-to/torch.md"]
+    else [
+        "spectool/torch",
+        "spectool/backends/torch_.py",
+        "docs/how-to/torch.md",
+        "docs/how-to/optimizers.md",
+    ]
 )

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Execution": "spectool.backends.execution",
     "FunctionSolution": "spectool.results",
+    "IterationResult": "spectool.results",
     "LinearSolution": "spectool.results",
     "Recurrence": "spectool.polynomials",
     "Spectrum": "spectool.spectrum",
@@ -34,6 +35,7 @@ _HOME = {
 }
 _MODULES = (
     "collection",
+    "dense",
     "errors",
     "gallery",
     "plotting",
@@ -59,11 +61,13 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "spectral_filter",
     "Execution",
     "FunctionSolution",
+    "IterationResult",
     "LinearSolution",
     "Recurrence",
     "Spectrum",
     "TraceEstimate",
     "collection",
+    "dense",
     "errors",
     "gallery",
     "plotting",
@@ -75,6 +79,7 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
 if TYPE_CHECKING:
     from spectool import (
         collection,
+        dense,
         errors,
         gallery,
         plotting,
@@ -95,7 +100,7 @@ if TYPE_CHECKING:
     from spectool.functions.expm_multiply import expm_multiply
     from spectool.polynomials import Recurrence
     from spectool.preconditioners import preconditioner
-    from spectool.results import FunctionSolution, LinearSolution
+    from spectool.results import FunctionSolution, IterationResult, LinearSolution
     from spectool.solvers import cg, gmres, minres
     from spectool.spectrum import Spectrum, estimate_spectrum
 

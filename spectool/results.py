@@ -162,6 +162,70 @@ class LinearSolution:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class IterationResult:
+    """A function of dense matrices, and how it was computed.
+
+    Attributes
+    ----------
+    value : array, or pair of arrays
+        The answer, of the type, device and batch of the input; ``(U, H)`` for polar.
+    residual_norm : float
+        Recomputed from the answer; the largest of the batch. The verb says of what.
+    residual_norms : ndarray, shape of the batch
+        The same, for each matrix.
+    status : Status
+        Why the computation stopped; the worst of the batch.
+    history : ndarray, shape (k,)
+        Residual norms ``||R||_F / sqrt(n)`` before each step and at the end, the largest of the
+        batch; NaN where a step does not need the residual. Empty for direct methods.
+    steps : tuple of str
+        The steps taken, with their values; those of the first attempt at the largest group.
+    cost : dict of str to float
+        How often each operation was done per matrix: "products", "inverses", "eigh" and so on.
+    method : str
+        What was executed.
+    elapsed : float
+        Wall-clock seconds.
+    report : str
+        What was chosen and why; what failed on the way and was done again in another way.
+    """
+
+    value: Any = field(repr=False)
+    residual_norm: float
+    residual_norms: FloatArray = field(repr=False)
+    status: Status
+    history: FloatArray = field(repr=False)
+    steps: tuple[str, ...] = field(repr=False)
+    cost: dict[str, float]
+    method: str
+    elapsed: float
+    report: str = field(default="", repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance was met, for all matrices."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def n_iterations(self) -> int:
+        """Steps taken."""
+        return len(self.steps)
+
+    def check(self) -> Self:
+        """Return self, or raise ``NotConvergedError``."""
+        if not self.converged:
+            raise NotConvergedError(self)
+        return self
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n:g} {name.replace('_', ' ')}" for name, n in self.cost.items())
+        return (
+            f"{self.method}: {self.status.value}; residual {self.residual_norm:.1e}, "
+            f"{self.n_iterations} steps, {counts or 'no operations'}, {self.elapsed:.3g} s"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionReport:
     """How an operator is executed, and why.

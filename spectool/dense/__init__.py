@@ -1,1 +1,61 @@
 """Functions of dense matrices, in batches, by matrix products: planned, adapted, or classical."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Hybrid": "spectool.dense.sketch",
+    "IterationPlan": "spectool.dense.iteration_plan",
+    "KrylovMinimax": "spectool.dense.sketch",
+    "Named": "spectool.dense.methods",
+    "Polar": "spectool.dense.verbs",
+    "Prism": "spectool.dense.sketch",
+    "inv": "spectool.dense.verbs",
+    "inverse_root": "spectool.dense.root_verbs",
+    "invsqrtm": "spectool.dense.root_verbs",
+    "plan_iteration": "spectool.dense.plan",
+    "polar": "spectool.dense.verbs",
+    "root": "spectool.dense.root_verbs",
+    "signm": "spectool.dense.verbs",
+    "sqrtm": "spectool.dense.root_verbs",
+}
+"""Names are loaded on first use: optimizers need a small part of it."""
+
+__all__ = [
+    "Hybrid",
+    "IterationPlan",
+    "KrylovMinimax",
+    "Named",
+    "Polar",
+    "Prism",
+    "inv",
+    "inverse_root",
+    "invsqrtm",
+    "plan_iteration",
+    "polar",
+    "root",
+    "signm",
+    "sqrtm",
+]
+
+if TYPE_CHECKING:
+    from spectool.dense.iteration_plan import IterationPlan
+    from spectool.dense.methods import Named
+    from spectool.dense.plan import plan_iteration
+    from spectool.dense.root_verbs import inverse_root, invsqrtm, root, sqrtm
+    from spectool.dense.sketch import Hybrid, KrylovMinimax, Prism
+    from spectool.dense.verbs import Polar, inv, polar, signm
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'spectool.dense' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

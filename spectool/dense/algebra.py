@@ -129,9 +129,12 @@ class MatrixAlgebra:
         self.xp = array_namespace(like)
         self.adjoint, self.hermitian = adjoint, hermitian
         self._memory = _Memory()
+        self._one: Tensor | None = None  # products with it are free
 
     def multiply(self, X: Tensor, Y: Tensor) -> Tensor:
         """``X Y``."""
+        if X is self._one or Y is self._one:
+            return Y if X is self._one else X
         return self._memory.recall("product", (X, Y), lambda: X @ Y)
 
     def combine(self, *terms: tuple[Coefficient, Tensor], shift: Coefficient = 0.0) -> Tensor:
@@ -146,7 +149,8 @@ class MatrixAlgebra:
 
     def identity(self, X: Tensor) -> Tensor:
         """I, of the order and in the batch of X."""
-        return self.xp.zeros_like(X[..., : X.shape[-1], :]) + self._eye(X)
+        self._one = self.xp.zeros_like(X[..., : X.shape[-1], :]) + self._eye(X)
+        return self._one
 
     def adjoint_of(self, X: Tensor) -> Tensor:
         """``X^H``."""
@@ -164,6 +168,8 @@ class MatrixAlgebra:
 
     def inverse(self, X: Tensor) -> Tensor:
         """``X^-1``, in single precision or better."""
+        if X is self._one:
+            return X
         return self._memory.recall("inverse", (X,), lambda: self._cast(self._wide(X), X, "inv"))
 
     def divide(self, X: Tensor, W: Tensor, *, definite: bool = False) -> Tensor:
@@ -296,6 +302,7 @@ class Tally:
         self.tall = tall
         self.cost = Cost()
         self._memory = _Memory()
+        self._one: list[bool] | None = None
 
     def variable(self, *, tall: bool = False) -> list[bool]:
         """Return a fresh variable."""
@@ -310,7 +317,9 @@ class Tally:
         return made
 
     def multiply(self, X: Any, Y: Any) -> Any:
-        """Count a product."""
+        """Count a product, but with the identity."""
+        if X is self._one or Y is self._one:
+            return Y if X is self._one else X
         made = [X[0] or Y[0]]
         return self._memory.recall("product", (X, Y), lambda: self._product(X, Y, made))
 
@@ -322,7 +331,8 @@ class Tally:
     def identity(self, X: Any) -> Any:
         """Count nothing."""
         del X
-        return [False]
+        self._one = [False]
+        return self._one
 
     def adjoint_of(self, X: Any) -> Any:
         """Count nothing."""
@@ -333,7 +343,9 @@ class Tally:
         return self._memory.recall("square", (X,), lambda: self._product(X, X, [False]))
 
     def reciprocal(self, X: Any) -> Any:
-        """Count an inverse."""
+        """Count an inverse, but of the identity."""
+        if X is self._one:
+            return X
 
         def count() -> list[bool]:
             self._add(inverses=1.0)

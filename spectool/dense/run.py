@@ -23,16 +23,21 @@ import numpy as np
 from spectool.dense.algebra import Cost, MatrixAlgebra, Tally, Tensor
 from spectool.dense.problems import Problem
 from spectool.dense.steps import Kind, Step, Variables
+from spectool.errors import BreakdownError
 from spectool.results import Status
 
 __all__ = ["Method", "Progress", "Run", "iterate", "shares_residual"]
 
 GROWTH = 1e3
 """Growth of the residual over its smallest value that counts as divergence."""
+SKETCHED = 1.5
+"""Multiple of the tolerance at which a sketched residual is worth a look at the true one."""
 LOOK = 0.1
 """Change of X below which the order of convergence foresees the residual."""
-FLAT = 3
-"""Steps without progress, close to rounding, that end a run."""
+FLAT = 2
+"""Steps without progress, where there should be some, that end a run."""
+NEAR = 0.5
+"""``||R||_F`` below which iterations of order 2 or more contract: if not, it is rounding."""
 ROUNDING = 1e3
 """Multiple of the data type's rounding below which a residual may stagnate without harm."""
 
@@ -45,7 +50,7 @@ class Progress(NamedTuple):
     iteration : int
         Steps so far.
     residual_norm : float
-        ``||R||_F / sqrt(n)``, the largest of a batch; NaN where it is not known.
+        ``||R||_F / sqrt(n)`` before that step, the largest of a batch; NaN where it is not known.
     step : str
         The step just taken.
     """
@@ -91,6 +96,15 @@ class Run:
     history : list of float
         ``||R||_F / sqrt(n)``, the largest of the batch, before each step and at the end; NaN where
         it was not computed.
+    best : tuple of Variables and float, or None
+        The variables of the smallest residual that was looked at.
+    overhead : Cost
+        What the method spent beside its steps.
+    trouble : str
+        Why the run broke down, where somebody knows.
+    estimate : ndarray or None
+        ``||R||_F / sqrt(n)`` of each matrix by a sketch, where the method makes one before a step
+        that does not share the residual.
     """
 
     problem: Problem
@@ -99,6 +113,10 @@ class Run:
     rng: np.random.Generator
     taken: list[Step] = field(default_factory=list)
     history: list[float] = field(default_factory=list)
+    best: tuple[Variables, float] | None = None
+    overhead: Cost = field(default_factory=Cost)
+    trouble: str = ""
+    estimate: Any = None
     _residual: tuple[Any, Tensor] | None = None
 
     def residual(self) -> Tensor:
@@ -116,9 +134,9 @@ class Run:
 
     @property
     def cost(self) -> Cost:
-        """Of the steps taken."""
+        """Of the steps taken, and of what the method spent beside them."""
         X = self.variables.X
-        total = Cost()
+        total = self.overhead
         for step in self.taken:
             total = total.plus(step.cost(p=self.variables.p, tall=X.shape[-2] > X.shape[-1]))
         return total
@@ -133,6 +151,13 @@ def shares_residual(kind: Kind, problem: Problem) -> bool:
     problem.residual(tally, v)
     kind.step()(tally, v)
     return tally.cost == kind.step().cost(p=problem.p)
+
+
+@lru_cache(maxsize=256)
+def inverts_something(kind: Kind) -> bool:
+    """Return whether a kind inverts or divides: its iterates may grow before they converge."""
+    cost = kind.step().cost(p=2)
+    return cost.inverses + cost.solves + cost.definite_solves + cost.qr_solves > 0.0
 
 
 def iterate(
@@ -171,30 +196,33 @@ def iterate(
     begun = time.perf_counter()
     watch = _Watch(run, rtol)
     try:
-        for step in method.steps(run):
-            if (status := watch.before(step)) is not None:
-                return status
-            if len(run.taken) >= maxiter:
-                return watch.last(Status.MAXITER)
-            previous = run.variables
-            try:
+        with np.errstate(all="ignore"):  # what overflows is found by the residual
+            for step in method.steps(run):
+                if (status := watch.before(step)) is not None:
+                    return status
+                if len(run.taken) >= maxiter:
+                    return watch.last(Status.MAXITER)
+                previous = run.variables
                 run.variables = step(run.algebra, previous)
-            except (np.linalg.LinAlgError, RuntimeError) as error:
-                if not is_singular(error):
-                    raise
-                return Status.BROKE_DOWN
-            run.taken.append(step)
-            if (status := watch.after(step, previous)) is not None:
-                return status
-            if callback is not None and callback(
-                Progress(len(run.taken), run.history[-1], str(step))
-            ):
-                return watch.last(Status.STOPPED)
-            if max_time is not None and time.perf_counter() - begun > max_time:
-                return watch.last(Status.TIMED_OUT)
+                run.taken.append(step)
+                if (status := watch.after(step, previous)) is not None:
+                    return status
+                if callback is not None and callback(
+                    Progress(len(run.taken), run.history[-1], str(step))
+                ):
+                    return watch.last(Status.STOPPED)
+                if max_time is not None and time.perf_counter() - begun > max_time:
+                    return watch.last(Status.TIMED_OUT)
+            return watch.last(Status.MAXITER)
+    except BreakdownError as error:
+        run.trouble = str(error)
+    except (np.linalg.LinAlgError, RuntimeError) as error:
+        if not is_singular(error):
+            raise
+        run.trouble = f"a matrix is singular ({str(error).splitlines()[0]})"
     except KeyboardInterrupt:
         return watch.last(Status.INTERRUPTED)
-    return watch.last(Status.MAXITER)
+    return Status.BROKE_DOWN
 
 
 def is_singular(error: Exception) -> bool:
@@ -209,13 +237,17 @@ class _Watch:
         self.run, self.rtol = run, rtol
         X = run.variables.X
         bits = float(run.algebra.xp.finfo(X.dtype).eps)
-        self.rounding = ROUNDING * bits * X.shape[-1] ** 0.5
+        root = X.shape[-1] ** 0.5
+        self.rounding = min(ROUNDING * bits * root, LOOK / root)
         self.best, self.flat = np.inf, 0
+        self.looked: Variables | None = None
         self.due = False  # whether the change says that a residual is worth its product
 
     def before(self, step: Step) -> Status | None:
         """Look at the residual if it is free, or due."""
-        if self.due or shares_residual(step.kind, self.run.problem):
+        foreseen = self.run.estimate
+        promised = foreseen is not None and float(np.max(foreseen)) <= SKETCHED * self.rtol
+        if self.due or promised or shares_residual(step.kind, self.run.problem):
             return self._look()
         self.run.history.append(float("nan"))
         return None
@@ -236,20 +268,31 @@ class _Watch:
 
     def last(self, otherwise: Status) -> Status:
         """Return CONVERGED if it is so at the end of a run that was ended by something else."""
-        status = self._look()
+        status = self._look() if self.looked is not self.run.variables else None
         return status if status is Status.CONVERGED else otherwise
 
     def _look(self) -> Status | None:
-        largest = float(self.run.residual_norms().max(initial=0.0))
-        self.run.history.append(largest)
-        if not np.isfinite(largest) or largest > GROWTH * max(self.best, 1.0):
+        run = self.run
+        largest = float(run.residual_norms().max(initial=0.0))
+        run.history.append(largest)
+        self.looked = run.variables
+        # Newton's steps overshoot, and come back.
+        inverts = bool(run.taken) and inverts_something(run.taken[-1].kind)
+        if not np.isfinite(largest) or (largest > GROWTH * max(self.best, 1.0) and not inverts):
+            run.trouble = f"the residual grew to {largest:.1e}"
             return Status.BROKE_DOWN
+        if run.best is None or largest <= run.best[1]:
+            run.best = (run.variables, largest)
         if largest <= self.rtol:
             return Status.CONVERGED
-        self.flat = self.flat + 1 if largest > 0.5 * self.best else 0
+        superlinear = run.taken and run.taken[-1].kind.order > 1
+        near = superlinear and self.best * run.variables.X.shape[-1] ** 0.5 < NEAR
+        stalled = largest > 0.5 * self.best and (near or self.best <= self.rounding)
+        self.flat = self.flat + 1 if stalled else 0
         self.best = min(self.best, largest)
-        if largest > GROWTH * self.best:
+        if largest > GROWTH * self.best and (self.best < LOOK or not inverts):
+            run.trouble = f"the residual grew from {self.best:.1e} to {largest:.1e}"
             return Status.BROKE_DOWN
-        if self.flat >= FLAT and self.best <= self.rounding:
+        if self.flat >= FLAT:
             return Status.STAGNATED
         return None

@@ -24,7 +24,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+
+from spectool._types import FloatArray
 from spectool.errors import InputError
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "optimal_linear",
     "optimal_quadratic",
     "optimal_quintic",
+    "optimal_steps",
     "polar_express",
     "quintic_interval",
     "root_interval",
@@ -120,6 +125,23 @@ def optimal_quadratic(lower: float, upper: float = 1.0, p: int = 2) -> tuple[flo
     a, b, c = _quadratic(ratio ** (1.0 / _root(p)), p)
     top = upper ** (1.0 / p)
     return a / top, _scaled(b / top, upper, 1), _scaled(c / top, upper, 2)
+
+
+def optimal_steps(ratio: FloatArray, p: int, degree: int) -> tuple[FloatArray, ...]:
+    """Return a, b (and c) of the best ``t (a + b t^p + c t^2p)`` on [ratio, 1], for many ratios.
+
+    Parameters
+    ----------
+    ratio : ndarray
+        In [0, 1], of any shape.
+    p : int
+        Which root; at least 1.
+    degree : int
+        1, or 2 for c.
+    """
+    make = _linear_on if degree == 1 else _quadratic_on
+    made = make(np.asarray(ratio, dtype=np.float64), _root(p))
+    return tuple(np.broadcast_to(values, np.shape(ratio)) for values in made)
 
 
 def polar_express(
@@ -271,6 +293,11 @@ def _odd(coefs: Sequence[float], x: float) -> float:
 @lru_cache(maxsize=4096)
 def _linear(lower: float, p: int) -> tuple[float, float]:
     """Return (a, b) of the best ``t (a + b t^p)`` on [lower, 1]."""
+    return _linear_on(lower, p)
+
+
+def _linear_on(lower: Any, p: int) -> tuple[Any, Any]:
+    """Return the same for a number, or for each of many."""
     power = _horner([1.0] * (p + 1), lower) / (p + 1)  # of q, where the extremum is
     q = power ** (1.0 / p)
     # P(t) = q^p t - t^(p+1) / (p+1)
@@ -281,6 +308,11 @@ def _linear(lower: float, p: int) -> tuple[float, float]:
 @lru_cache(maxsize=4096)
 def _quadratic(lower: float, p: int) -> tuple[float, float, float]:
     """Return (a, b, c) of the best ``t (a + b t^p + c t^2p)`` on [lower, 1]."""
+    return _quadratic_on(lower, p)
+
+
+def _quadratic_on(lower: Any, p: int) -> tuple[Any, Any, Any]:
+    """Return the same for a number, or for each of many."""
     # 1 - (p+1) x^p + p x^(p+1) and its like, over (1-x)^2
     top = [float((p + 1) * (k + 1) if k < p else p * (2 * p - k)) for k in range(2 * p)]
     bottom = [float(k + 1) for k in range(p)]
@@ -291,7 +323,8 @@ def _quadratic(lower: float, p: int) -> tuple[float, float, float]:
         t = lower / r
         back = _horner(top[::-1], t) / (_horner(bottom[::-1], t) * (2 * p + 1))
         q = r * back ** (1.0 / p)
-        if abs(q - before) <= 1e-16:
+        close = abs(q - before) <= 1e-16
+        if close if isinstance(close, bool) else close.all():
             break
     s, product = q**p + r**p, (q * r) ** p
     # P(t) = t^(2p+1) / (2p+1) - s t^(p+1) / (p+1) + product t, and P(q) + P(r) = 2
@@ -300,7 +333,7 @@ def _quadratic(lower: float, p: int) -> tuple[float, float, float]:
     return scale * product, -scale * s / (p + 1), scale / (2 * p + 1)
 
 
-def _horner(coefs: Sequence[float], x: float) -> float:
+def _horner(coefs: Sequence[float], x: Any) -> Any:
     value = 0.0
     for c in reversed(coefs):
         value = value * x + c
