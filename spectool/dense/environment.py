@@ -78,8 +78,6 @@ class IterationEnvironment:
         Whether the last step must have its classical values, so that more of them converge.
     direct : bool
         Whether direct methods are offered.
-    kinds : sequence of str or None
-        Names of the steps that are offered; all that serve if None.
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class IterationEnvironment:
         pair: bool = False,
         classical_last: bool = True,
         direct: bool = True,
-        kinds: Sequence[str] | None = None,
     ) -> None:
         self.problem, self.nodes, self.costs = problem, nodes, costs.relative()
         self.rtol, self.eps, self.pair = rtol, eps, pair
@@ -115,8 +112,7 @@ class IterationEnvironment:
         self.inherent = self.rounding.inherent(A, self.target)
         self.tolerated = max(rtol, WORSE * self.inherent, self.granted)
         self._size = float(np.sqrt(self.weights @ (A * A)))
-        wanted = ZOO if kinds is None else kinds
-        self._kinds = {name: ZOO[name] for name in wanted if self._serves(ZOO[name])}
+        self._kinds = {name: kind for name, kind in ZOO.items() if self._serves(kind)}
         served = decompositions(problem, self.costs, definite=self.definite, pair=pair)
         self.direct = served if direct else {}
         q = {"sign": 2, "sqrt": 2}.get(problem.family, problem.p)
@@ -155,8 +151,6 @@ class IterationEnvironment:
             return False
         # No inverse of a rectangular X.
         return not (self.tall and kind.name == "sign.newton")
-
-    # What the engine asks for.
 
     def kinds(self, state: State) -> list[Action]:
         """Return the actions from a state, in a fixed order."""
@@ -229,8 +223,8 @@ class IterationEnvironment:
         """Yield continuations: the cheapest on the interval, then each baseline to its end."""
         prefix: list[tuple[Action, tuple[float, ...]]] = []
         if self._gave_up(state.variables):
-            coupling = next((kind for kind in self._kinds.values() if kind.recouples), None)
-            prefix = [(f"{coupling.name}:scaled", ())] if coupling is not None else []
+            recoupling = (kind for kind in self._kinds.values() if kind.recouples)
+            prefix = [(f"{kind.name}:scaled", ()) for kind in recoupling]
         prefixes = [prefix]
         if self._may_start_from_identity(state):
             prefixes.append([(IDENTITY_START.name, ())])
@@ -241,8 +235,6 @@ class IterationEnvironment:
         for kind in self._available(state):
             if kind.name not in self.moves and kind.order > 1:
                 yield itertools.repeat((f"{kind.name}:scaled", ()), DEPTH)
-
-    # What searches and plans ask for besides.
 
     def resolved(self, state: State, action: Action, values: tuple[float, ...]) -> Step | None:
         """Return the step that an action takes, or None where it has no values."""

@@ -24,50 +24,52 @@ __all__ = ["BLOCK", "block_lanczos", "norm_estimate"]
 
 BLOCK, STEPS = 3, 10
 """Vectors per block, and blocks."""
+INVARIANT = 1e-10
+"""Relative size of what is new in a product below which the space is invariant."""
 
 
 def block_lanczos(
     A: Tensor, rng: np.random.Generator, *, singular: bool
-) -> tuple[FloatArray, FloatArray, float]:
-    """Return Ritz values, ascending, their weights, and the residual norm of the largest.
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return Ritz values, ascending, their weights, and how far around them the spectrum reaches.
 
+    That is the residual norm of the Ritz vector: the standard deviation of its spectral measure.
     For singular values the process is that of ``A^H A``, whose Ritz values are the squares of the
     singular values of A on the space.
     """
     n = int(A.shape[-1])
     block = min(BLOCK, n)
     steps = max(1, min(STEPS, n // block))
-    starts = rng.standard_normal((n, block))
-    V, _ = np.linalg.qr(starts)
+    V, _ = np.linalg.qr(rng.standard_normal((n, block)))
     bases: list[FloatArray] = []
     images: list[FloatArray] = []
+    products: list[FloatArray] = []
     for _ in range(steps):
         image = _times(A, V)
+        product = _times_adjoint(A, image) if singular else image
         bases.append(V)
         images.append(image)
-        W = _times_adjoint(A, image) if singular else image
-        whole = np.concatenate(bases, axis=1)
+        products.append(product)
+        whole, W = np.concatenate(bases, axis=1), product
         for _ in range(2):
             W = W - whole @ (whole.conj().T @ W)
-        norm = float(np.linalg.norm(W))
-        if norm <= 1e-10 * float(np.linalg.norm(image)):
+        if float(np.linalg.norm(W)) <= INVARIANT * float(np.linalg.norm(product)):
             break
         V, _ = np.linalg.qr(W)
     whole, image = np.concatenate(bases, axis=1), np.concatenate(images, axis=1)
     if singular:
         _, theta, Vh = np.linalg.svd(image, full_matrices=False)
         theta, S = theta[::-1], Vh[::-1].conj().T
-        top = S[:, -1]
-        ritz = image @ top / (theta[-1] or 1.0)
-        residual = np.linalg.norm(_times_adjoint(A, ritz[:, None])[:, 0] - theta[-1] * whole @ top)
     else:
         T = whole.conj().T @ image
         theta, S = np.linalg.eigh(0.5 * (T + T.conj().T))
-        top = S[:, np.argmax(np.abs(theta))]
-        largest = theta[np.argmax(np.abs(theta))]
-        residual = np.linalg.norm(image @ top - largest * (whole @ top))
+    squares = theta**2 if singular else theta
+    gaps = np.concatenate(products, axis=1) @ S - (whole @ S) * squares
+    reach = np.linalg.norm(gaps, axis=0)
+    if singular:  # of s, where that of s^2 is known
+        reach = theta - np.sqrt(np.maximum(theta**2 - reach, 0.0))
     weights = np.square(np.abs(S[:block])).sum(axis=0) / block
-    return np.asarray(theta, dtype=np.float64), np.asarray(weights), float(residual)
+    return np.asarray(theta, dtype=np.float64), np.asarray(weights), np.asarray(reach)
 
 
 def norm_estimate(A: Tensor, rng: np.random.Generator, *, steps: int = 4) -> Tensor:

@@ -269,9 +269,9 @@ class _Run:
             done = not np.isfinite(norm) or self.norms[index] <= self.granted
             if done or taken == FURTHER:
                 break
-            theta, _, margin = block_lanczos(widened(R), rng, singular=False)
+            theta, _, reach = block_lanczos(widened(R), rng, singular=False)
             low = max(1.0 - float(theta[-1]), 0.0) ** (1.0 / q)
-            high = max(1.0 - float(theta[0]) + margin, 1.0) ** (1.0 / q)
+            high = max(1.0 - float(theta[0]) + float(reach[0]), 1.0) ** (1.0 / q)
             values = aimed(kind, max(0.7 * low, 1e-3 * high), high, v.p)
             if norm < CLASSICAL or values is None:
                 values = kind.classical(v.p)

@@ -22,7 +22,7 @@ from array_api_compat import array_namespace, is_torch_array
 from spectool._types import FloatArray, Rng
 from spectool.dense.algebra import Tensor
 from spectool.dense.door import to_host
-from spectool.dense.gauss import BLOCK, block_lanczos
+from spectool.dense.gauss import block_lanczos
 from spectool.dense.problems import Problem
 from spectool.errors import InputError, NotPositiveDefiniteError
 
@@ -36,6 +36,8 @@ ROOM = 1.05
 """Room above the largest value: what later matrices may exceed it by."""
 STRETCH = 0.03
 """Part of itself by which the smallest value is made smaller."""
+REACH = 1.0
+"""Standard deviations that the tail of a sketched node reaches down."""
 FEW = 24
 """Values that differ by more than that, below which each is widened."""
 CLOSE = 3.0
@@ -297,9 +299,11 @@ def sketched_nodes(problem: Problem, A: Tensor, *, rng: Rng = None) -> Nodes:
             f"plans for {problem.function} are for Hermitian matrices; A is not. Use the verb "
             "without a plan."
         )
-    theta, weights, residual = block_lanczos(A, np.random.default_rng(rng), singular=singular)
+    theta, weights, reach = block_lanczos(A, np.random.default_rng(rng), singular=singular)
     n = A.shape[-1]
-    if problem.family not in ("sign", "inv") and theta[0] < -residual:
+    eps = float(array_namespace(A).finfo(A.dtype).eps)
+    rounding = 8.0 * eps * n**0.5 * float(np.abs(theta).max())
+    if problem.family not in ("sign", "inv") and theta[0] < -rounding:
         raise NotPositiveDefiniteError(
             f"A has a Ritz value {theta[0]:.3g}, but {problem.function} needs a positive definite "
             "matrix."
@@ -308,7 +312,7 @@ def sketched_nodes(problem: Problem, A: Tensor, *, rng: Rng = None) -> Nodes:
     if problem.family not in ("sign", "inv") or singular:
         theta = np.maximum(theta, floor)
     theta = np.where(np.abs(theta) < floor, floor, theta)
-    theta, weights = _with_tail(theta, weights, n)
+    theta, weights = _with_tail(theta, weights, reach, n)
     order = np.argsort(np.abs(theta), kind="stable")
     theta, weights = theta[order], weights[order]
     m = A.shape[-2]
@@ -316,18 +320,22 @@ def sketched_nodes(problem: Problem, A: Tensor, *, rng: Rng = None) -> Nodes:
     return Nodes(theta, weights / weights.sum(), (m, n), source, SPARE, singular)
 
 
-def _with_tail(theta: FloatArray, weights: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+def _with_tail(
+    theta: FloatArray, weights: FloatArray, reach: FloatArray, n: int
+) -> tuple[FloatArray, FloatArray]:
     """Split the smallest node into a geometric tail down to where one eigenvalue is expected.
 
-    Where the nodes lie far from zero, compared with their distances, the spectrum has an edge.
+    The tail reaches a standard deviation of the spectral measure of its Ritz vector: where the
+    spectrum has an edge, that is small compared with the node; where it reaches zero it is not.
     """
     lowest = int(np.argmin(np.abs(theta)))
-    sizes = np.sort(np.abs(theta[np.sign(theta) == np.sign(theta[lowest])]))
     hidden = float(weights[lowest]) * n  # eigenvalues that the node stands for
     if hidden <= 1.5 or theta.size == n:
         return theta, weights
-    distance = sizes[min(BLOCK, sizes.size - 1)] - sizes[0]
-    end = max(1.0 / hidden, 1.0 - distance / sizes[0])
+    size = abs(float(theta[lowest]))
+    end = max(1.0 / hidden, 1.0 - REACH * float(reach[lowest]) / size)
+    if end > 1.0 - 1e-3:
+        return theta, weights
     fractions = np.geomspace(1.0, end, 5)[1:]
     share = weights[lowest] * np.diff(np.concatenate([fractions[::-1], [1.0]]))[::-1]
     tail = theta[lowest] * fractions
