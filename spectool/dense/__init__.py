@@ -6,10 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "Costs": "spectool.dense.costs",
     "Hybrid": "spectool.dense.sketch",
     "IterationPlan": "spectool.dense.iteration_plan",
     "KrylovMinimax": "spectool.dense.sketch",
     "Named": "spectool.dense.methods",
+    "Nodes": "spectool.dense.spectra",
     "Polar": "spectool.dense.verbs",
     "Prism": "spectool.dense.sketch",
     "inv": "spectool.dense.verbs",
@@ -24,10 +26,12 @@ _HOME = {
 """Names are loaded on first use: optimizers need a small part of it."""
 
 __all__ = [
+    "Costs",
     "Hybrid",
     "IterationPlan",
     "KrylovMinimax",
     "Named",
+    "Nodes",
     "Polar",
     "Prism",
     "inv",
@@ -41,11 +45,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from spectool.dense.costs import Costs
     from spectool.dense.iteration_plan import IterationPlan
     from spectool.dense.methods import Named
     from spectool.dense.plan import plan_iteration
     from spectool.dense.root_verbs import inverse_root, invsqrtm, root, sqrtm
     from spectool.dense.sketch import Hybrid, KrylovMinimax, Prism
+    from spectool.dense.spectra import Nodes
     from spectool.dense.verbs import Polar, inv, polar, signm
 
 

@@ -135,6 +135,28 @@ def test_larger_matrices_in_half_precision(method):
             assert high <= upper, (name, high)
 
 
+def test_sums_of_many_equal_terms_in_single_precision():
+    """Rounding of norms, 3e-5 here, grew 12 times per step where steps did not expect it."""
+    rng = np.random.default_rng(572839164)
+    G = np.repeat(rng.standard_normal((2, 512, 1)), 512, axis=2)
+    G = torch.from_numpy(G + 1e-3 * rng.standard_normal((2, 512, 512))).float()
+    low, high = band(G, stt.orthogonalize(G))
+    assert low >= 0.88
+    assert high <= 1.13
+
+
+def test_products_of_lower_precision_count_as_such(monkeypatch):
+    """What torch does in TensorFloat-32 on request is half precision to the choice of steps."""
+    G = torch.from_numpy(np.random.default_rng(384756291).standard_normal((30, 10))).float()
+    exact = stt.orthogonalize(G)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    careful = stt.orthogonalize(G)
+    assert not torch.equal(careful, exact)
+    low, high = band(G, careful)
+    assert low >= 0.86
+    assert high <= 1.15
+
+
 @pytest.mark.parametrize("dtype", [F64, F32, BF16, F16])
 def test_turbo_is_the_factor_of_g_with_scaled_columns(dtype):
     rng = np.random.default_rng(518273640)
