@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 CHANGELOG = Path("..", "CHANGELOG.md")
 GALLERY = ("spectrum", "preconditioner", "funm", "filter")
-PARTS = ("preconditioners.amg", "preconditioners.deflation", "spectrum.kpm")
+PARTS = ("planner.mcts", "preconditioners.amg", "preconditioners.deflation", "spectrum.kpm")
 """Modules one level down whose functions users call by themselves."""
 
 
