@@ -14,6 +14,7 @@ _HOME = {
     "Nodes": "spectool.dense.spectra",
     "Polar": "spectool.dense.verbs",
     "Prism": "spectool.dense.sketch",
+    "PrismNewton": "spectool.dense.sketch",
     "inv": "spectool.dense.verbs",
     "inverse_root": "spectool.dense.root_verbs",
     "invsqrtm": "spectool.dense.root_verbs",
@@ -34,6 +35,7 @@ __all__ = [
     "Nodes",
     "Polar",
     "Prism",
+    "PrismNewton",
     "inv",
     "inverse_root",
     "invsqrtm",
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from spectool.dense.methods import Named
     from spectool.dense.plan import plan_iteration
     from spectool.dense.root_verbs import inverse_root, invsqrtm, root, sqrtm
-    from spectool.dense.sketch import Hybrid, KrylovMinimax, Prism
+    from spectool.dense.sketch import Hybrid, KrylovMinimax, Prism, PrismNewton
     from spectool.dense.spectra import Nodes
     from spectool.dense.verbs import Polar, inv, polar, signm
 

@@ -32,7 +32,12 @@ from spectool.results import IterationResult, Status
 
 __all__ = ["compute", "find_method"]
 
-SKETCHED = {"prism": "Prism", "kpe": "KrylovMinimax", "hybrid": "Hybrid"}
+SKETCHED = {
+    "prism": "Prism",
+    "kpe": "KrylovMinimax",
+    "hybrid": "Hybrid",
+    "prism_newton": "PrismNewton",
+}
 """Methods that look at sketches, and their classes in ``spectool.dense.sketch``."""
 WORST = (
     Status.CONVERGED,

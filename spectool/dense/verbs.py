@@ -60,8 +60,8 @@ def polar(
     method : str, or an object with ``steps(run)``
         "auto", "lapack" (SVD, or eigh of a Hermitian G), "scaled_newton", "qdwh", "zolotarev",
         "polar_express", "scaled_newton_schulz", "newton_schulz", "quintic", "halley", "newton",
-        "newton_variant", "prism", "kpe", "hybrid"; tables of a fixed number of steps, which end in
-        a band around U: "muon", "jordan", "cans", "deepseek", "cubic5".
+        "newton_variant", "prism", "prism_newton", "kpe", "hybrid"; tables of a fixed number of
+        steps, which end in a band around U: "muon", "jordan", "cans", "deepseek", "cubic5".
     rtol : float, optional
         Tolerance for the residual. Without it iterations go on to rounding, and a residual above
         ``eps^(1/2)`` of the data type is told by a warning.
@@ -147,8 +147,8 @@ def signm(
     method : str, or an object with ``steps(run)``
         "auto", "lapack" (eigh, or an ordered Schur form), "scaled_newton", "newton", "halley",
         "qdwh", "zolotarev", "newton_variant" for any A; for Hermitian A also "polar_express",
-        "scaled_newton_schulz", "prism", "kpe", "hybrid" and tables ("muon", "jordan", "cans",
-        "deepseek", "cubic5"); "newton_schulz", "quintic" where eigenvalues of A/||A||
+        "scaled_newton_schulz", "prism", "prism_newton", "kpe", "hybrid" and tables ("muon",
+        "jordan", "cans", "deepseek", "cubic5"); "newton_schulz", "quintic" where eigenvalues of A/||A||
         satisfy ``|1 - a^2| < 1``. Where a method does not serve, LAPACK does, and the report says
         so.
     rtol : float, optional

@@ -48,6 +48,8 @@ ROOM = 1.2
 LESS = 0.25
 """Fraction of the mean square of R after minimax steps that a fit must promise: the nodes do not
 show all small values, which minimax steps raise anyway."""
+ROUNDING = 1e3
+"""Multiple of ``eps^2`` up to which a mean square of R is rounding."""
 
 Values = tuple[FloatArray, ...]
 
@@ -121,12 +123,15 @@ class _Choice:
         """Return the values of the better step for nodes t (..., k), and the interval after it."""
         l, u = self.ends(t, interval)  # noqa: E741
         fit, best = self.fit(t, u), best_values(l, u, self.p, DEGREE)
-        left = []
+        one, two = [], []
         for values in (fit, best):
             now = image(_each(values), t, self.p)
             ends = self.ends(now, interval.after(values, l, u, self.p, self.eps))
-            left.append(self.residual(now, best_values(*ends, self.p, DEGREE)))
-        fits = left[0] < LESS * left[1]
+            one.append(self.residual(now))
+            two.append(self.residual(image(_each(best_values(*ends, self.p, DEGREE)), now, self.p)))
+        # Where two steps are enough for either, one step may be.
+        enough = np.maximum(*two) <= ROUNDING * self.eps**2
+        fits = np.where(enough, one[0] < LESS * one[1], two[0] < LESS * two[1])
         values = tuple(np.where(fits, a, b) for a, b in zip(fit, best, strict=True))
         return values, interval.after(values, l, u, self.p, self.eps)
 
@@ -135,10 +140,9 @@ class _Choice:
         theta = np.sort(1.0 - t**self.p, axis=-1)
         return interval.narrowed(theta, self.p, self.cushion, self.shrink)
 
-    def residual(self, t: FloatArray, values: Values) -> FloatArray:
-        """Return the mean square of R after a step, shape (...)."""
-        now = image(_each(values), t, self.p)
-        return np.asarray((self.weights * np.square(1.0 - now**self.p)).sum(axis=-1))
+    def residual(self, t: FloatArray) -> FloatArray:
+        """Return the mean square of R, shape (...)."""
+        return np.asarray((self.weights * np.square(1.0 - t**self.p)).sum(axis=-1))
 
     def fit(self, t: FloatArray, u: FloatArray) -> Values:
         """Return the step of least mean square, where needed for ``t / u``."""

@@ -37,6 +37,9 @@ __all__ = ["Interval", "KrylovMinimax", "first_interval"]
 
 MISSED = 3.0
 """Multiple of what a tracked end is above the Ritz value, by which it is lowered."""
+NARROW, TAME = 0.2, 1.5
+"""Relative width of the spectrum of M by Ritz values, and by what factor its upper end may exceed
+them, if they are to be trusted on where it is."""
 
 
 class Interval(NamedTuple):
@@ -75,6 +78,10 @@ class Interval(NamedTuple):
         seen = np.maximum(1.0 - theta[..., -1], 0.0) ** (1.0 / p)
         top = np.maximum(1.0 - theta[..., 0], 0.0) ** (1.0 / p)
         u = np.maximum(self.upper, top)
+        # A narrow interval makes a step that is tame beyond it: what is not seen cannot grow.
+        width = top - seen
+        narrow = (p * width <= NARROW * top) & (u**p <= TAME * top**p)
+        u = np.where(narrow, np.minimum(top + width, u), u)
         # Below what is seen there may be more, by a share of it, or by the width of what is seen.
         guess = np.maximum(shrink * seen, 2.0 * seen - top)
         # Rounding shows slightly less than the tracked end; much less means that it was no bound.
@@ -92,7 +99,7 @@ class Interval(NamedTuple):
         eps: float,
     ) -> Interval:
         """Return the interval after a quadratic or linear step for t in [l, u]."""
-        lower, upper = image_range(values, l, u, p)
+        lower, upper = image_range(values, l, np.maximum(u, self.upper), p)
         floor = np.minimum(image(values, self.floor, p), 1.0)
         return Interval(lower, upper * (1.0 + MARGIN * eps), floor)
 

@@ -142,7 +142,7 @@ class Prism:
 
 def _is_near(run: Run) -> bool:
     """Return whether ``||R||_F < 1/2``, where the largest coefficient would delay convergence."""
-    return float(run.residual_norms().max()) * run.variables.X.shape[-1] ** 0.5 < NEAR
+    return float(run.residual_norms().max(initial=0.0)) * run.variables.X.shape[-1] ** 0.5 < NEAR
 
 
 def in_units(values: tuple[Tensor, ...], unit: FloatArray, p: int) -> tuple[Tensor, ...]:
