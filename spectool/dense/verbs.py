@@ -148,9 +148,9 @@ def signm(
         "auto", "lapack" (eigh, or an ordered Schur form), "scaled_newton", "newton", "halley",
         "qdwh", "zolotarev", "newton_variant" for any A; for Hermitian A also "polar_express",
         "scaled_newton_schulz", "prism", "prism_newton", "kpe", "hybrid" and tables ("muon",
-        "jordan", "cans", "deepseek", "cubic5"); "newton_schulz", "quintic" where eigenvalues of A/||A||
-        satisfy ``|1 - a^2| < 1``. Where a method does not serve, LAPACK does, and the report says
-        so.
+        "jordan", "cans", "deepseek", "cubic5"); "newton_schulz", "quintic" where eigenvalues of
+        ``A / ||A||`` satisfy ``|1 - a^2| < 1``. Where a method does not serve, LAPACK does, and the
+        report says so.
     rtol : float, optional
         Tolerance for the residual. Without it iterations go on to rounding, and a residual above
         ``eps^(1/2)`` of the data type is told by a warning.
