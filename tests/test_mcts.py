@@ -12,6 +12,7 @@ from hypothesis import strategies as hs
 from spectool.dense.coefficients import optimal_cubic, optimal_quintic, qdwh
 from spectool.errors import InputError
 from spectool.planner.mcts import Range, SearchResult, Settings, Transition, search
+from spectool.planner.tree import Tree
 
 SEED = 614205937
 
@@ -149,6 +150,132 @@ def test_comes_closer_to_the_best_values_with_more_iterations(log):
     ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.02
+
+
+@pytest.mark.parametrize("baselines", [True, False])
+def test_single_bad_actions_do_not_hide_the_other_differences(baselines):
+    """Costs of 1e4 beside ones of order 1."""
+    rng = np.random.default_rng(SEED)
+    excess = []
+    for seed in range(10):
+        costs = rng.exponential(size=(8, 4, 4)) + np.where(rng.random((8, 4, 4)) < 0.05, 1e4, 0.0)
+        graph = Graph(costs, baselines)
+        found = search(graph, (0, 0), rng=seed, n_iterations=2_000)
+        excess.append(-found.reward / graph.shortest())
+    assert np.median(excess) < 1.25
+    assert max(excess) < 3.0
+
+
+def test_deep_walks_are_completed_without_baselines():
+    graph = Graph(np.random.default_rng(SEED).exponential(size=(30, 6, 6)), baselines=False)
+    found = search(graph, (0, 0), rng=SEED, n_iterations=1_000)
+    drawn = search(graph, (0, 0), rng=SEED, n_iterations=1)
+    assert found.reward > 0.8 * drawn.reward
+
+
+class Merged(Graph):
+    def identity(self, state):
+        return state
+
+
+def test_states_that_are_the_same_are_searched_once():
+    """6^12 walks, but 67 states."""
+    costs = np.random.default_rng(SEED).exponential(size=(12, 6, 6))
+    merged = Merged(costs)
+    found = search(merged, (0, 0), rng=SEED, n_iterations=20_000)
+    assert found.reward == pytest.approx(-merged.shortest(), rel=1e-12)
+    assert found.statistics["stopped"] == "exhausted"
+    assert found.statistics["duplicates"] > 0
+    # An incumbent's states count as reached, but are not closed for that.
+    walk = [(5, ())] * 12
+    again = search(merged, (0, 0), rng=SEED, n_iterations=20_000, incumbent=walk)
+    assert again.reward == pytest.approx(-merged.shortest(), rel=1e-12)
+
+
+class Menu(Graph):
+    """Baseline i repeats kind i."""
+
+    def rollouts(self, state):
+        for kind in range(self.costs.shape[1]):
+            yield itertools.repeat((kind, ()))
+
+
+def test_is_never_worse_than_any_baseline_from_the_root():
+    for seed in range(20):
+        menu = Menu(np.random.default_rng(seed).exponential(size=(9, 5, 5)))
+        best = min(menu.costs[0, 0, k] + menu.costs[1:, k, k].sum() for k in range(5))
+        found = search(menu, (0, 0), rng=seed, n_iterations=1)
+        assert found.reward == pytest.approx(-best, rel=1e-12)
+        assert found.found_by == "rollout"
+        assert found.statistics["rollouts"] == 5
+    none = search(menu, (0, 0), n_iterations=1, settings=Settings(rollouts=0))
+    assert none.path == ()
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-150, 1e150, 1e306])
+def test_the_unit_of_rewards_does_not_matter(unit):
+    costs = np.random.default_rng(SEED).exponential(size=(6, 4, 4))
+    one = search(Graph(costs), (0, 0), rng=SEED, n_iterations=400)
+    other = search(Graph(costs * unit), (0, 0), rng=SEED, n_iterations=400)
+    assert other.path == one.path
+
+
+def test_sums_that_overflow_are_no_paths():
+    graph = Graph(np.full((4, 2, 2), -1e308))
+    found = search(graph, (0, 0), rng=SEED, n_iterations=200)
+    assert found.path == ()
+    assert found.reward == -math.inf
+
+
+def test_ranges_of_a_single_value_are_exhausted():
+    curve = Curve((2.0, 3.0), (Range(2.0, 2.0), Range(3.0, 3.0)))
+    found = search(curve, 0, rng=SEED, n_iterations=1_000)
+    assert found.path == (("move", (2.0, 3.0)),)
+    assert found.statistics["stopped"] == "exhausted"
+
+
+def test_suggestions_that_are_not_finite_are_left_out():
+    curve = Curve((0.07,), (Range(0.0, 1.0),), suggested=((math.nan,), (math.inf,), (0.07,)))
+    assert search(curve, 0, rng=SEED, n_iterations=2).reward == 0.0
+    wrong = Curve((0.07,), (Range(0.0, 1.0),), suggested=((0.5, 0.5),))
+    with pytest.raises(InputError, match="takes 1 values"):
+        search(wrong, 0, n_iterations=5)
+
+
+def test_restarts_return_the_best_of_them():
+    curve = Curve((0.3, 0.4), (Range(0.0, 1.0), Range(0.0, 1.0)))
+    seen = []
+    found = search(
+        curve, 0, rng=SEED, n_iterations=100, n_restarts=4, callback=lambda p: seen.append(p)
+    )
+    rewards = [reward for reward, _ in found.statistics["restarts"]]
+    assert len(set(rewards)) == 4
+    assert found.reward == max(rewards)
+    assert [progress.iteration for progress in seen] == list(range(1, 401))
+    assert [p.reward for p in seen] == sorted(p.reward for p in seen)
+    assert seen[-1].reward == found.reward
+    again = search(curve, 0, rng=SEED, n_iterations=100, n_restarts=4)
+    assert again.path == found.path
+    stopped = search(
+        curve,
+        0,
+        rng=SEED,
+        n_iterations=100,
+        n_restarts=4,
+        callback=lambda p: p.iteration == 150,
+    )
+    assert stopped.statistics["restarts"][0] == found.statistics["restarts"][0]
+    assert [n for _, n in stopped.statistics["restarts"]] == [100, 50]
+
+
+def test_incumbents_may_be_longer_than_the_depth():
+    graph = Graph(np.random.default_rng(SEED).exponential(size=(9, 2, 2)))
+    walk = [(1, ())] * 9
+    found = search(
+        graph, (0, 0), rng=SEED, n_iterations=50, incumbent=walk, settings=Settings(depth=4)
+    )
+    assert len(found.path) == 9
+    assert found.statistics["depth"] == 9
 
 
 def test_suggested_values_come_first():
@@ -290,19 +417,89 @@ def test_the_record_adds_up():
     statistics = found.statistics
     # The first iteration follows baselines from the root.
     assert sum(statistics["visits"].values()) == statistics["iterations"] - 1 == 499
+    assert sum(statistics["choices"].values()) >= 499
+    assert statistics["stopped"] == "n_iterations"
     rewards = [reward for _, reward in statistics["improvements"]]
     assert rewards == sorted(rewards)
     assert rewards[-1] == found.reward
-    assert statistics["nodes"] <= statistics["transitions"]
-    again = SearchResult.from_json(found.to_json())
-    assert again.path == found.path
-    assert again.reward == found.reward
-    assert str(again) == str(found)
+    assert statistics["found_at"] == statistics["improvements"][-1][0] <= 500
+    assert statistics["nodes"] == 500
+    assert statistics["nodes"] <= statistics["transitions"] + 1
     assert "6 actions" in str(found)
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_visits_of_children_sum_to_the_parents(guided):
+    """But for the visit that made a state, which went no further."""
+    sign = Sign(5.0, free=True)
+    tree = Tree(sign, 1e-3, Settings(), np.random.default_rng(SEED))
+    incumbent, on_path = [("free", (0.01,))], {1e-3}  # its states were made by one that went on
+    state = sign.step(1e-3, *incumbent[0]).state
+    while guided and 1 - state > 1e-6:
+        on_path.add(state)
+        incumbent.append(("NS", ()))
+        state = sign.step(state, "NS", ()).state
+    if guided:
+        tree.insert(incumbent)
+    for _ in range(1_500):
+        tree.iterate()
+    stack, n_nodes = [tree.root], 0
+    while stack:
+        node = stack.pop()
+        n_nodes += 1
+        below = sum(child.visits for child in node.children.values())
+        if node.state is None or not node.children:
+            own = 0 if node.children else node.visits
+        else:
+            # At the root it is the iteration of the baselines.
+            own = 1 if node is tree.root or not guided or node.state not in on_path else 0
+        assert node.visits == below + own
+        assert set(node.open) == {k for k, child in node.children.items() if not child.closed}
+        if node.best > -math.inf:
+            assert node.best >= max(
+                (child.reward + child.best for child in node.children.values()), default=-math.inf
+            )
+        stack += node.children.values()
+    assert n_nodes == tree.nodes
+
+
+def test_results_survive_json():
+    class Named(Graph):
+        def kinds(self, state):
+            return [np.int64(0), np.int64(1)]
+
+    class Tuples(Graph):
+        def kinds(self, state):
+            return [("a", 0), ("a", 1)]
+
+        def step(self, state, kind, values):
+            return super().step(state, kind[1], values)
+
+    costs = np.random.default_rng(SEED).exponential(size=(4, 2, 2))
+    for environment in (Named(costs, False), Tuples(costs, False)):
+        found = search(environment, (0, 0), rng=SEED, n_iterations=20, n_restarts=2)
+        again = SearchResult.from_json(found.to_json())
+        assert again.path == found.path
+        assert (again.reward, again.found_by) == (found.reward, found.found_by)
+        assert again.statistics == found.statistics
+        assert str(again) == str(found)
+    nothing = search(Nowhere(costs, False), (0, 0), n_iterations=20, n_restarts=2)
+    again = SearchResult.from_json(nothing.to_json())
+    assert again.reward == -math.inf
+    assert again.statistics == nothing.statistics
+    with pytest.raises(InputError, match="kinds must be"):
+        SearchResult(((object(), ()),), 1.0, "rollout").to_json()
 
 
 def test_options_are_checked():
     graph = Graph(np.ones((2, 2, 2)))
+    with pytest.raises(InputError, match="n_restarts"):
+        search(graph, (0, 0), n_restarts=0)
+    for ends in ((1.0, 0.0), (math.nan, 1.0), (0.0, math.inf)):
+        with pytest.raises(InputError, match="lower <= upper"):
+            Range(*ends)
+    with pytest.raises(InputError, match="positive"):
+        Range(0.0, 1.0, log=True)
     for options in ({"n_iterations": -1}, {"max_time": -1.0}, {"max_time": math.nan}):
         with pytest.raises(InputError, match="must not be negative"):
             search(graph, (0, 0), **options)
@@ -322,5 +519,9 @@ def test_fractions_of_ranges(u, log):
     one = Range(0.01, 100.0, log)
     assert one.lower * (1 - 1e-12) <= one.at(u) <= one.upper * (1 + 1e-12)
     assert one.fraction(one.at(u)) == pytest.approx(u, abs=1e-12)
-    assert Range(2.0, 2.0).fraction(5.0) == 0.0
+    assert Range(2.0, 2.0).fraction(2.0) == 0.0
     assert one.fraction(-3.0) == 0.0
+    assert one.fraction(1e9) == 1.0
+    wide = Range(-1.7e308, 1.7e308)
+    assert wide.fraction(wide.at(u)) == pytest.approx(u, abs=1e-12)
+    assert (one.at(0.0), one.at(1.0)) == (one.lower, one.upper)

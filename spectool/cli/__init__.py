@@ -1,4 +1,4 @@
-"""The command line: ``spectool demo``, ``bench``, ``spectrum``, ``kernels`` and others.
+"""The command line: ``spectool demo``, ``bench``, ``spectrum``, ``kernels``, ``plan`` and others.
 
 Commands import what they need when they run: ``--help`` is quick, and BLAS can be pinned to one
 thread before numpy is loaded.
@@ -17,6 +17,7 @@ from rich.console import Console
 from spectool.errors import SpectoolError
 
 if TYPE_CHECKING:
+    from spectool.bench.dense_run import DenseRun
     from spectool.bench.funm_run import FunmRun
     from spectool.bench.kernel_records import KernelRun
     from spectool.bench.run import Run
@@ -41,7 +42,10 @@ Matrix = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seeds right-hand sides and probes.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of spectool's kernels; all cores by default.")
+    int | None,
+    typer.Option(
+        min=1, help="Threads of spectool's kernels, all cores by default; dense: of BLAS, one."
+    ),
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Draw no progress bar.")]
 
@@ -86,9 +90,11 @@ def demo(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="solve, funm, demo, quick or kernels.")],
+    suite: Annotated[str, typer.Argument(help="solve, funm, dense, demo, quick or kernels.")],
     output: Annotated[Path | None, typer.Option(help="JSON Lines file of all results.")] = None,
-    only: Annotated[str, typer.Option(help="Shell pattern of matrix names.")] = "*",
+    only: Annotated[
+        str, typer.Option(help="Shell pattern of matrix names; dense: of steps, as the bar shows.")
+    ] = "*",
     limit: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds per attempt; not for kernels.")
     ] = None,
@@ -97,13 +103,16 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Roofline (kernels), performance profile (solve), estimates and seconds (funm): "
-            ".svg, .png or .pdf."
+            help="Roofline (kernels), performance profile (solve), estimates and seconds (funm), "
+            "steps and seconds (dense): .svg, .png or .pdf."
         ),
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="funm: honesty, rivals or large; repeatable, all by default."),
+        typer.Option(
+            help="funm: honesty, rivals or large; dense: iterations, polar, roots, planning or "
+            "robust; repeatable, all by default."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="funm: asked for in the honesty part; repeatable.")
@@ -118,13 +127,15 @@ def bench(
         float | None, typer.Option(min=0.0, help="kernels: of samples per job.")
     ] = None,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="kernels and funm: tiny matrices only.")
+        bool, typer.Option("--tiny", help="kernels, funm and dense: tiny matrices only.")
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
     """Run a benchmark suite; print a table and whether promises are kept."""
     import dataclasses
 
+    if suite == "dense":
+        _blas_threads(threads)
     _prepare(threads)
     from spectool.errors import InputError
 
@@ -133,7 +144,7 @@ def bench(
             if limit is not None or seed is not None:
                 raise InputError("bench kernels takes no --limit and no --seed.")
             if part or method:
-                raise InputError("--part and --method belong to bench funm.")
+                raise InputError("--part belongs to bench funm and dense, --method to bench funm.")
             from spectool.cli.benches import bench_kernels
 
             _leave(bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress))
@@ -145,12 +156,19 @@ def bench(
 
             _leave(bench_funm(output, plot, only, limit, seed, part, method, tiny, no_progress))
             return
-        if part or method:
-            raise InputError("--part and --method belong to bench funm.")
+        if method:
+            raise InputError("--method belongs to bench funm.")
+        if suite == "dense":
+            from spectool.cli.benches import bench_dense
+
+            _leave(bench_dense(output, plot, only, limit, seed, part, tiny, no_progress))
+            return
+        if part:
+            raise InputError("--part belongs to bench funm and bench dense.")
         if tiny:
-            raise InputError("--tiny belongs to bench kernels and bench funm.")
+            raise InputError("--tiny belongs to bench kernels, bench funm and bench dense.")
         if plot is not None and suite != "solve":
-            raise InputError("--plot belongs to bench kernels, bench solve and bench funm.")
+            raise InputError("--plot belongs to bench kernels, solve, funm and dense.")
     from spectool.bench.suites import load_suite
     from spectool.bench.tables import (
         profile_costs,
@@ -197,6 +215,117 @@ def kernels(
     with _complaints():
         for line in execution_lines(matrix, _load(matrix), products, dtype):
             typer.echo(line)
+
+
+@app.command()
+def plan(
+    function: Annotated[
+        str, typer.Argument(help="inv, sign, polar, sqrt, invsqrt, root or inverse_root.")
+    ],
+    spectrum: Annotated[
+        Path | None, typer.Option(help="Eigenvalues (singular values for polar): .npy or text.")
+    ] = None,
+    matrix: Annotated[
+        Path | None, typer.Option(help="One matrix, whose spectrum is sketched: .npy or .mtx.")
+    ] = None,
+    distribution: Annotated[
+        str | None,
+        typer.Option(
+            help="wishart, wishart-uniform, uniform, quartic, erdos-renyi, images, heavy-tailed or "
+            "gaussian: three matrices are drawn."
+        ),
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Only the smallest value over the largest is known.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Order of drawn matrices.")] = 256,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Of drawn matrices, or degrees of freedom; n.")
+    ] = None,
+    p: Annotated[int | None, typer.Option("--p", min=1, help="Which root.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float64, float32, bfloat16 or float16.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, torch or cuda.")] = None,
+    rtol: Annotated[float | None, typer.Option(help="For ||R||_F / sqrt(n).")] = None,
+    costs: Annotated[
+        str | None,
+        typer.Option(help="Like inverse=2.9,eigh=4, in products; measured here if not given."),
+    ] = None,
+    iterations_only: Annotated[
+        bool, typer.Option("--iterations-only", help="Without LAPACK's methods.")
+    ] = False,
+    pair: Annotated[
+        bool, typer.Option("--pair", help="Square root and inverse square root together.")
+    ] = False,
+    max_time: Annotated[float, typer.Option(min=0.01, help="Seconds of searching.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of drawn matrices, sketches and searches.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of BLAS; one.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the plan as JSON.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw spectrum and loss through the steps: .svg, .png or .pdf."),
+    ] = None,
+) -> None:
+    """Plan the steps of a dense matrix function; print them beside classical ones and LAPACK."""
+    _blas_threads(threads)
+    _prepare(None)
+    from spectool.cli.planning import draw_plan, make_plan, plan_lines, subject
+
+    with _complaints():
+        found = make_plan(
+            function,
+            subject(spectrum, matrix, distribution, interval, n, rows, seed),
+            p=p,
+            rtol=rtol,
+            dtype=dtype,
+            device=device,
+            costs=costs,
+            max_time=max_time,
+            iterations_only=iterations_only,
+            pair=pair,
+            seed=seed,
+        )
+        for line in plan_lines(found):
+            typer.echo(line)
+        if output is not None:
+            output.write_text(found.to_json() + "\n", encoding="utf-8")
+            typer.echo(f"plan: {output}")
+        if plot is not None:
+            draw_plan(found, plot)
+            typer.echo(f"picture: {plot}")
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="selector or completion.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Weights; TASK.npz in this folder if not given.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Kept after every epoch and gone on from; beside output.")
+    ] = None,
+    problems: Annotated[int | None, typer.Option(min=20, help="Synthetic spectra.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the rows.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of data and weights.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of data and torch; two.")] = None,
+    no_progress: NoProgress = False,
+) -> None:
+    """Train a network on synthetic spectra; Ctrl-C keeps the checkpoint."""
+    _prepare(None)
+    from spectool.cli.training import card_lines, train_network
+
+    path = output or Path(f"{task}.npz")
+    with _complaints():
+        try:
+            found = train_network(
+                task, path, checkpoint, problems, epochs, seed, threads, no_progress
+            )
+        except KeyboardInterrupt:
+            typer.echo("interrupted: run the same command again to go on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    for line in card_lines(found, path):
+        typer.echo(line)
 
 
 @app.command()
@@ -267,6 +396,15 @@ def _prepare(threads: int | None) -> None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
 
 
+def _blas_threads(threads: int | None) -> None:
+    """Let BLAS, whose products are all there is here, use this many threads."""
+    from spectool.bench.machine import BLAS_VARIABLES
+
+    if threads is not None:
+        for name in BLAS_VARIABLES:
+            os.environ[name] = str(threads)
+
+
 def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
     from spectool.bench.run import SEED, n_steps, run_suite
     from spectool.bench.tables import as_tables
@@ -283,7 +421,7 @@ def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
     return run
 
 
-def _leave(run: Run | KernelRun | FunmRun) -> None:
+def _leave(run: Run | KernelRun | FunmRun | DenseRun) -> None:
     if run.interrupted:
         typer.echo("interrupted: these are the results so far", err=True)
         raise typer.Exit(INTERRUPTED)

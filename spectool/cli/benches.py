@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from spectool.bench.dense_run import DenseRun
     from spectool.bench.funm_run import FunmRun
     from spectool.bench.kernel_records import KernelRun
 
@@ -86,6 +87,44 @@ def bench_funm(
     for line in run.bars():
         console.print(str(line), highlight=False, soft_wrap=True)
     console.print(f"{run.seconds:.0f} s in all", highlight=False)
+    if output is not None:
+        run.write_jsonl(output)
+        console.print(f"results: {output}", highlight=False, soft_wrap=True)
+    if plot is not None and run.draw(plot):
+        console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
+    return run
+
+
+def bench_dense(
+    output: Path | None,
+    plot: Path | None,
+    only: str,
+    limit: float | None,
+    seed: int | None,
+    parts: list[str] | None,
+    tiny: bool,
+    no_progress: bool,
+) -> DenseRun:
+    """Run ``bench dense``: print tables and bars, write rows, draw counts, seconds and losses."""
+    from spectool.bench.dense_run import PARTS, dense_jobs, run_dense
+    from spectool.bench.run import SEED
+    from spectool.progress import steps_bar
+
+    jobs = dense_jobs(parts or PARTS, only=only, limit=limit, tiny=tiny)
+    with steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("warming up", total=len(jobs))
+        run = run_dense(
+            jobs,
+            seed=SEED if seed is None else seed,
+            advance=lambda name, n: bar.update(step, advance=n, description=name),
+        )
+    console = Console()
+    Console(width=max(console.width, 140)).print(run.as_tables())
+    for line in run.bars():
+        console.print(str(line), highlight=False, soft_wrap=True)
+    if not run.rows:
+        console.print("nothing was run: the part robust needs torch", highlight=False)
+    console.print(f"{run.seconds:.0f} s in all; BLAS threads: {run.machine.blas}", highlight=False)
     if output is not None:
         run.write_jsonl(output)
         console.print(f"results: {output}", highlight=False, soft_wrap=True)

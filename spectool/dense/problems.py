@@ -56,8 +56,13 @@ class Problem:
         return FAMILIES.get(self.function, self.function)
 
     def algebra(self, A: Tensor, *, hermitian: bool) -> MatrixAlgebra:
-        """Return the algebra of matrices like A."""
-        return MatrixAlgebra(A, adjoint=self.function == "polar", hermitian=hermitian)
+        """Return the algebra of matrices like A.
+
+        The sign of a Hermitian A is its polar factor. Squares are then ``X^H X``: what rounding
+        takes from X being Hermitian does not grow.
+        """
+        adjoint = self.function == "polar" or (self.function == "sign" and hermitian)
+        return MatrixAlgebra(A, adjoint=adjoint, hermitian=hermitian)
 
     def start(self, o: MatrixAlgebra, A: Tensor) -> tuple[Variables, Tensor]:
         """Return the first variables and the scale c, shape (...), by which A was divided.

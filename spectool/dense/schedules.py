@@ -31,6 +31,7 @@ from spectool.dense import coefficients as tables
 from spectool.dense.accuracy import widened
 from spectool.dense.algebra import Cost, Tensor
 from spectool.dense.door import to_host
+from spectool.dense.gauss import norm_estimate
 from spectool.dense.iterations import find_kind
 from spectool.dense.problems import norm_bound
 from spectool.dense.run import Run, is_singular
@@ -61,12 +62,24 @@ NO_DIGITS = 0.1
 """``eps cond(X)`` beyond which a Newton step has no digit left."""
 CLOSE = 1e-2
 """Relative change of X below which scaling ends."""
-ARRIVED = 0.5
-"""``||R||_F`` at which unscaled steps take over."""
+ARRIVED = 0.9
+"""``||R||_F`` at which unscaled steps take over; they converge below 1."""
+NEAR = 0.5
+"""Estimated ``||R||_2`` at which they do so in large matrices, whose Frobenius norms say little."""
+SEEN, RESOLVED = 0.5, 0.02
+"""Part of the least Ritz value that is taken for a bound; what Ritz values do not resolve."""
+MOST_TRIED = 4
+"""Bounds that are tried before the one that rounding sets."""
+CUSHION = 0.024
+"""Steps are best down to this part of the largest singular value (its p-th power in Y): steeper
+ones save a few per cent, and cost the digits of what they take down to the lower end."""
 DISTANCE = 0.05
 """Distance from 1 of the bound at which unscaled steps take over."""
-MARGIN = 4.0
-"""Multiple of eps by which upper bounds are enlarged against rounding."""
+MARGIN = (4.0, 1000.0)
+"""Multiples of eps by which upper bounds are enlarged against rounding: in half precision, and in
+others, where what exceeds a bound grows 13 times per step."""
+HALF = 1e-4
+"""Rounding of half precisions is larger."""
 MOST_TERMS = 8
 """Of Zolotarev's functions."""
 MOST_STEPS = 60
@@ -284,16 +297,20 @@ def minimax(name: str) -> Schedule:
         last = min(smallest**2 if family in ("sign", "inv") else smallest, 0.1 * first)
         best = kind.step(*kind.classical(p))
         arrived = np.zeros(max(int(np.prod(run.variables.X.shape[:-2])), 1), dtype=bool)
-        upper = 1.0
-        for bound in (first, last):
-            stage, upper = _stage(bound, upper, p, MARGIN * eps)
+        upper, margin = 1.0, MARGIN[1 if eps < HALF else 0] * eps
+        bound, tried = first, set[float]()
+        while bound not in tried:
+            tried.add(bound)
+            stage, upper = _stage(bound, upper, p, margin)
             for values in stage:
                 rows = [best.values if there else values for there in arrived]
                 yield kind.step(*_values(rows, run))
-            arrived = _arrived(run)
+            arrived, seen = _arrived(run)
             while arrived.all():
                 yield best
-                arrived |= _arrived(run)
+                arrived |= _arrived(run)[0]
+            # What a few Ritz values see first, and then whatever there may be.
+            bound = SEEN * seen if seen > RESOLVED and len(tried) < MOST_TRIED else last
         raise BreakdownError("a matrix is singular to working precision")
 
     return schedule
@@ -310,7 +327,7 @@ def _stage(
     steps: list[tuple[float, float, float]] = []
     while max(upper - 1.0, 1.0 - lower) > DISTANCE and len(steps) < MOST_STEPS:
         upper *= 1.0 + margin
-        coefs = tables.optimal_quadratic(lower, upper, p)
+        coefs = tables.optimal_quadratic(max(lower, CUSHION**p * upper), upper, p)
         steps.append(coefs)
         a, b, c = coefs
         _, upper = tables.root_interval(coefs, lower, upper, p)
@@ -318,10 +335,19 @@ def _stage(
     return tuple(steps), upper
 
 
-def _arrived(run: Run) -> Array:
-    """Return which matrices are close to the limit, shape (k,)."""
+def _arrived(run: Run) -> tuple[Array, float]:
+    """Return which matrices are close to the limit, shape (k,), and the least eigenvalue of Y seen.
+
+    It is 1 less the largest Ritz value of R; 0 where nobody looked.
+    """
     norms = np.atleast_1d(run.residual_norms()).ravel() * _order(run) ** 0.5
-    return np.asarray(norms < ARRIVED)
+    arrived, seen = np.asarray(norms < ARRIVED), 0.0
+    if not arrived.all() and np.isfinite(norms).all():
+        R = widened(run.residual())
+        estimates = np.atleast_1d(to_host(norm_estimate(R, np.random.default_rng(0)))).ravel()
+        arrived |= estimates < NEAR
+        seen = 1.0 - float(estimates[~arrived].max(initial=0.0))
+    return arrived, seen
 
 
 def table(steps: Sequence[Sequence[float]]) -> Schedule:

@@ -1,12 +1,20 @@
-"""Predicts: machine costs, and convergence on the virtual operator."""
+"""Predicts: machine costs, and convergence on the virtual operator. Searches: for sequences."""
 
 from spectool.planner.costs import OperatorCosts, machine_costs, operator_costs
+from spectool.planner.decisions import Environment, Range, SearchResult, Settings, Transition
+from spectool.planner.mcts import search
 from spectool.planner.simulate import VirtualOperator, sampled
 
 __all__ = [
+    "Environment",
     "OperatorCosts",
+    "Range",
+    "SearchResult",
+    "Settings",
+    "Transition",
     "VirtualOperator",
     "machine_costs",
     "operator_costs",
     "sampled",
+    "search",
 ]

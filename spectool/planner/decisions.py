@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
 
 from spectool.errors import InputError
 
@@ -27,7 +29,8 @@ Action = tuple[Any, tuple[float, ...]]
 Path = tuple[Action, ...]
 
 
-class Range(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Range:
     """Where a parameter is looked for.
 
     Attributes
@@ -36,29 +39,45 @@ class Range(NamedTuple):
         Ends, ``lower <= upper``.
     log : bool
         Whether on a logarithmic scale; both ends must then be positive.
+
+    Raises
+    ------
+    InputError
+        If the ends are not finite or in the wrong order, or not positive where log.
     """
 
     lower: float
     upper: float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        if not -math.inf < self.lower <= self.upper < math.inf:
+            raise InputError(
+                f"lower <= upper must hold, and both be finite; got {self.lower}, {self.upper}."
+            )
+        if self.log and self.lower <= 0:
+            raise InputError(f"lower must be positive on a logarithmic scale; got {self.lower}.")
+
     def at(self, u: float) -> float:
         """Return the value at the fraction u in [0, 1]."""
-        if self.log:
-            return float(math.exp(math.log(self.lower) * (1 - u) + math.log(self.upper) * u))
-        return self.lower + (self.upper - self.lower) * u
+        if not self.log:
+            return float(self.lower * (1 - u) + self.upper * u)
+        if u <= 0 or u >= 1:  # without rounding
+            return float(self.lower if u <= 0 else self.upper)
+        value = math.exp(math.log(self.lower) * (1 - u) + math.log(self.upper) * u)
+        return float(min(max(value, self.lower), self.upper))
 
     def fraction(self, value: float) -> float:
         """Return where a value lies, cut to [0, 1]."""
-        if self.upper == self.lower:
+        if value <= self.lower:
             return 0.0
+        if value >= self.upper:
+            return 1.0
         if self.log:
-            if value <= 0:
-                return 0.0
-            u = math.log(value / self.lower) / math.log(self.upper / self.lower)
-        else:
-            u = (value - self.lower) / (self.upper - self.lower)
-        return min(max(u, 0.0), 1.0)
+            lower = math.log(self.lower)
+            return (math.log(value) - lower) / (math.log(self.upper) - lower)
+        # Halves: the difference must not overflow.
+        return (0.5 * value - 0.5 * self.lower) / (0.5 * self.upper - 0.5 * self.lower)
 
 
 class Transition(NamedTuple, Generic[S]):
@@ -69,7 +88,7 @@ class Transition(NamedTuple, Generic[S]):
     state : object
         The next state.
     reward : float
-        Of the action; NaN or infinite where it leads nowhere.
+        Of the action; NaN or infinite (of either sign) where it leads nowhere.
     terminal : bool
         Whether the sequence is complete.
     """
@@ -80,7 +99,12 @@ class Transition(NamedTuple, Generic[S]):
 
 
 class Environment(Protocol[S]):
-    """What is planned; deterministic. ``suggestions(state, kind)`` is optional."""
+    """What is planned; deterministic.
+
+    Two methods are optional. ``suggestions(state, kind)`` returns values to be tried first, those
+    of a closed form for example. ``identity(state)`` returns what two states share that allow the
+    same, so that of several ways to a state only the best is searched on.
+    """
 
     def kinds(self, state: S) -> Sequence[Hashable]:
         """Return the kinds of actions from a state; none at dead ends."""
@@ -92,7 +116,10 @@ class Environment(Protocol[S]):
         """Return what an action leads to."""
 
     def rollouts(self, state: S) -> Iterable[Iterable[tuple[Any, tuple[float, ...]]]]:
-        """Return continuations by baselines, the most promising first."""
+        """Return continuations by baselines, finitely many, the most promising first.
+
+        Without any, actions are drawn at random.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +129,8 @@ class Settings:
     Attributes
     ----------
     exploration : float
-        c of ``UCT = value + c sqrt(ln N_parent / N)``, values in [0, 1].
+        c of ``UCT = value + c sqrt(ln N_parent / N)``; values are scaled to [0, 1] by the range of
+        the siblings'.
     widening, power : float
         A parameter has at most ``widening N^power`` values after N visits.
     uniform_visits : int
@@ -112,19 +140,20 @@ class Settings:
     window : float
         Width of what is near, as a part of the range; divided by ``log2(N + 2)``.
     depth : int
-        Most actions of a path.
+        Most actions of a path; an incumbent's number if it has more.
     rollouts : int
-        Baselines that are followed to their ends from each new state.
+        Baselines that are followed to their ends from each new state. All of them are from the
+        root, if there is no incumbent.
     """
 
-    exploration: float = 0.7
+    exploration: float = 1.0
     widening: float = 1.0
     power: float = 0.5
     uniform_visits: int = 20
     uniform_share: float = 0.05
     window: float = 0.5
     depth: int = 40
-    rollouts: int = 1
+    rollouts: int = 4
 
     def __post_init__(self) -> None:
         for name in ("exploration", "widening", "power", "window"):
@@ -160,8 +189,21 @@ class SearchResult:
     found_by : str
         "incumbent", "rollout" or "tree search"; "nothing".
     statistics : dict
-        Iterations, nodes, depth, rollouts, transitions, seconds, visits of the root's kinds, and
-        ``improvements``: (iteration, reward) whenever a better path was found.
+        Of the restart that found it:
+
+        ``iterations``, ``stopped``
+            How many there were, and why no more: "n_iterations", "max_time", "callback",
+            "interrupt" or "exhausted" (nothing was left to try).
+        ``nodes``, ``depth``, ``rollouts``, ``transitions``, ``duplicates``
+            Size and depth of the tree, completed rollouts, calls of ``step``, states closed for
+            their identity.
+        ``visits``, ``choices``
+            By kind: at the root, and in the whole tree.
+        ``improvements``, ``found_at``
+            [iteration, reward] whenever a better path was found, and the last such iteration; 0 is
+            the incumbent's.
+        ``seconds``, ``restarts``
+            Since the search began; [reward, iterations] of each restart if there are several.
     """
 
     path: Path
@@ -170,18 +212,57 @@ class SearchResult:
     statistics: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> str:
-        """Return a JSON text; kinds must be strings or numbers."""
-        return json.dumps(asdict(self))
+        """Return a JSON text; kinds must be strings, numbers, None, or tuples of these.
+
+        Raises
+        ------
+        InputError
+            If a kind is of another type.
+        """
+        record = {
+            "path": self.path,
+            "reward": self.reward if math.isfinite(self.reward) else None,
+            "found_by": self.found_by,
+            "statistics": _plain(self.statistics),
+        }
+        try:
+            return json.dumps(record, allow_nan=False, default=_number)
+        except TypeError as error:
+            raise InputError(
+                f"kinds must be strings, numbers, None or tuples of these for JSON; {error}."
+            ) from error
 
     @classmethod
-    def from_json(cls, text: str) -> SearchResult:
+    def from_json(cls, text: str) -> Self:
         """Read what ``to_json`` wrote."""
         read = json.loads(text)
-        path = tuple((kind, tuple(values)) for kind, values in read.pop("path"))
-        return cls(path, **read)
+        path = tuple((_tuples(kind), tuple(values)) for kind, values in read["path"])
+        reward = -math.inf if read["reward"] is None else read["reward"]
+        statistics = read["statistics"]
+        for row in statistics.get("restarts", ()):
+            row[0] = -math.inf if row[0] is None else row[0]
+        return cls(path, reward, read["found_by"], statistics)
 
     def __str__(self) -> str:
         return (
             f"{len(self.path)} actions, reward {self.reward:.6g}, found by {self.found_by} in "
             f"{self.statistics.get('iterations', 0)} iterations"
         )
+
+
+def _plain(statistics: dict[str, Any]) -> dict[str, Any]:
+    """Write the reward of a restart that found nothing as None."""
+    if "restarts" not in statistics:
+        return statistics
+    rows = [[r if math.isfinite(r) else None, n] for r, n in statistics["restarts"]]
+    return {**statistics, "restarts": rows}
+
+
+def _number(kind: Any) -> Any:
+    if isinstance(kind, np.generic):
+        return kind.item()
+    raise TypeError(f"{kind!r} is of type {type(kind).__name__}")
+
+
+def _tuples(read: Any) -> Any:
+    return tuple(_tuples(one) for one in read) if isinstance(read, list) else read

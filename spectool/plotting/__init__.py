@@ -10,6 +10,8 @@ from spectool.plotting.curves import (
     profile_ratios,
     response,
 )
+from spectool.plotting.dots import dots
+from spectool.plotting.plans import loss_against_time, spectrum_steps
 
 __all__ = [
     "blank_axes",
@@ -17,12 +19,15 @@ __all__ = [
     "calibration",
     "convergence",
     "density",
+    "dots",
     "estimates",
+    "loss_against_time",
     "performance_profile",
     "profile_ratios",
     "response",
     "rivalry",
     "roofline",
     "save",
+    "spectrum_steps",
     "to_svg",
 ]
