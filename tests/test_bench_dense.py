@@ -31,10 +31,11 @@ from spectool.bench.dense_planning import alone, deviation, loss_curve
 from spectool.bench.dense_records import CountRow, PlanRow, RobustRow, TimedRow
 from spectool.bench.dense_robust import BANDS, SORTS, stress
 from spectool.bench.dense_roots import RTOLS, root_cases, time_roots
-from spectool.bench.dense_run import PARTS, Job, dense_jobs, run_dense
+from spectool.bench.dense_run import PARTS, dense_jobs, run_dense
 from spectool.bench.dense_tables import as_tables
 from spectool.bench.dense_time_bars import polar_bars, root_bars
 from spectool.bench.dense_timing import Answer, Contest, Contestant, run_contest
+from spectool.bench.jobs import Job
 from spectool.cli import app
 from spectool.dense.costs import Costs
 from spectool.dense.plan import plan_iteration

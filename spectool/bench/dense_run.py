@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.console import Group
@@ -52,11 +47,11 @@ from spectool.bench.dense_timing import (
     pin_torch,
     torch_or_none,
 )
+from spectool.bench.jobs import Advance, Job, checked_parts, matching, nowhere, run_jobs
 from spectool.bench.kernel_bars import Bar
 from spectool.bench.machine import Machine, describe
 from spectool.bench.records import write_jsonl
 from spectool.bench.run import SEED
-from spectool.errors import InputError
 
 PARTS = ("iterations", "polar", "roots", "planning", "robust")
 SHOWN = ("auto", "plan", "plan, iterations only", ONLINE, "prism", "kpe")
@@ -64,14 +59,6 @@ KINDS = {ITERATION: "best published iteration", DIRECT: "LAPACK, best"}
 """What the picture of seconds shows: of ours, and of others' the quickest by kind."""
 TINY_PLANNING = 0.1
 """Seconds per plan in a tiny run."""
-
-
-class Job(NamedTuple):
-    """A step of the benchmark: ``run(seed)`` yields its rows."""
-
-    part: str
-    name: str
-    run: Callable[[int], Iterator[DenseRow]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +206,7 @@ def dense_jobs(
     only: str = "*",
     limit: float | None = None,
     tiny: bool = False,
-) -> tuple[Job, ...]:
+) -> tuple[Job[DenseRow], ...]:
     """Return the steps of the benchmark that are wanted.
 
     Parameters
@@ -238,9 +225,7 @@ def dense_jobs(
     InputError
         If a part is unknown, or nothing matches.
     """
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown or not parts:
-        raise InputError(f"part must be one of {', '.join(PARTS)}; got {', '.join(unknown)!r}.")
+    checked_parts(parts, PARTS)
     seconds = LIMIT if limit is None else limit
     makers = {
         "iterations": lambda: _iteration_jobs(tiny),
@@ -250,14 +235,10 @@ def dense_jobs(
         "robust": lambda: _robust_jobs(tiny),
     }
     every = [job for part in PARTS if part in parts for job in makers[part]()]
-    jobs = tuple(job for job in every if fnmatch.fnmatchcase(job.name, only))
-    if not jobs and only != "*":
-        names = ", ".join(dict.fromkeys(job.name for job in every))
-        raise InputError(f"nothing of suite 'dense' matches {only!r}; it has {names}.")
-    return jobs
+    return matching(every, only, "dense")
 
 
-def _iteration_jobs(tiny: bool) -> Iterator[Job]:
+def _iteration_jobs(tiny: bool) -> Iterator[Job[DenseRow]]:
     for case in wanted_spectra(tiny=tiny):
         yield Job(
             "iterations",
@@ -277,7 +258,7 @@ def _iteration_jobs(tiny: bool) -> Iterator[Job]:
     yield Job("iterations", "inverse roots", lambda seed: count_roots(seed=seed))
 
 
-def _polar_jobs(tiny: bool, limit: float) -> Iterator[Job]:
+def _polar_jobs(tiny: bool, limit: float) -> Iterator[Job[DenseRow]]:
     options: dict[str, Any] = {"limit": limit, "repeats": 1 if tiny else REPEATS}
     if tiny:
         options["planning"] = TINY_PLANNING
@@ -292,7 +273,7 @@ def _polar_jobs(tiny: bool, limit: float) -> Iterator[Job]:
             )
 
 
-def _root_jobs(tiny: bool, limit: float) -> Iterator[Job]:
+def _root_jobs(tiny: bool, limit: float) -> Iterator[Job[DenseRow]]:
     options: dict[str, Any] = {"limit": limit, "repeats": 1 if tiny else REPEATS}
     if tiny:
         options["planning"] = TINY_PLANNING
@@ -304,7 +285,7 @@ def _root_jobs(tiny: bool, limit: float) -> Iterator[Job]:
         )
 
 
-def _planning_jobs(tiny: bool) -> Iterator[Job]:
+def _planning_jobs(tiny: bool) -> Iterator[Job[DenseRow]]:
     n, max_time = (48, TINY_PLANNING) if tiny else (256, 1.0)
     for ratio in list(RATIOS)[:2] if tiny else RATIOS:
         yield Job(
@@ -329,7 +310,7 @@ def _planning_jobs(tiny: bool) -> Iterator[Job]:
     )
 
 
-def _robust_jobs(tiny: bool) -> Iterator[Job]:
+def _robust_jobs(tiny: bool) -> Iterator[Job[DenseRow]]:
     if torch_or_none() is None:
         return
     count = 16 if tiny else -(-COUNT // (len(SORTS) * len(BANDS)))
@@ -345,10 +326,10 @@ def _robust_jobs(tiny: bool) -> Iterator[Job]:
 
 
 def run_dense(
-    jobs: Sequence[Job],
+    jobs: Sequence[Job[DenseRow]],
     *,
     seed: int = SEED,
-    advance: Callable[[str, int], Any] = lambda _name, _steps: None,
+    advance: Advance = nowhere,
 ) -> DenseRun:
     """Run all steps; Ctrl-C keeps what is finished.
 
@@ -361,39 +342,6 @@ def run_dense(
     advance : callable
         ``advance(name, steps)`` moves a progress bar that counts the jobs.
     """
-    begun = time.perf_counter()
     pin_torch()
     machine = describe()
-    rows: list[DenseRow] = []
-    interrupted = False
-    with _noticed_interrupts() as seen:
-        try:
-            for job in jobs:
-                advance(job.name, 0)
-                for row in job.run(seed):
-                    if seen:
-                        raise KeyboardInterrupt  # noqa: TRY301 - verbs and searches had caught it
-                    rows.append(row)
-                advance(job.name, 1)
-        except KeyboardInterrupt:
-            interrupted = True
-    return DenseRun(machine, seed, tuple(rows), time.perf_counter() - begun, interrupted)
-
-
-@contextmanager
-def _noticed_interrupts() -> Iterator[list[int]]:
-    """Yield a list that is not empty once Ctrl-C was pressed, whoever catches the exception."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-
-    def notice(number: int, _frame: Any) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, notice)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return DenseRun(machine, seed, *run_jobs(jobs, seed=seed, advance=advance))

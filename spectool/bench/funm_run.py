@@ -23,6 +23,7 @@ from spectool.bench.funm_large import COLUMNS, LargeCase, LargeRow, large_cases,
 from spectool.bench.funm_large import LIMIT as LARGE_LIMIT
 from spectool.bench.funm_tables import draw_honesty, honesty_bars, honesty_tables
 from spectool.bench.funm_tasks import EXPM, KRYLOV, KRYLOV_LONG, SPECTOOL, YARDSTICK
+from spectool.bench.jobs import checked_parts
 from spectool.bench.kernel_bars import Bar
 from spectool.bench.machine import Machine, describe
 from spectool.bench.problems import sine_basis
@@ -223,9 +224,7 @@ def funm_plan(
     InputError
         If a part is unknown, or no matrix matches.
     """
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown or not parts:
-        raise InputError(f"part must be one of {', '.join(PARTS)}; got {', '.join(unknown)!r}.")
+    checked_parts(parts, PARTS)
     text = (resources.files("spectool.bench") / "suites" / "funm.toml").read_text("utf-8")
     table = _TINY if tiny else tomllib.loads(text)
     grid = table["honesty"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spectool.bench.dense_run import DenseRun
     from spectool.bench.funm_run import FunmRun
     from spectool.bench.kernel_records import KernelRun
+    from spectool.bench.learned_run import LearnedRun
     from spectool.bench.run import Run
     from spectool.bench.suites import Suite
     from spectool.spectrum import Spectrum
@@ -90,7 +91,9 @@ def demo(
 
 @app.command()
 def bench(
-    suite: Annotated[str, typer.Argument(help="solve, funm, dense, demo, quick or kernels.")],
+    suite: Annotated[
+        str, typer.Argument(help="solve, funm, dense, learned, kernels, demo or quick.")
+    ],
     output: Annotated[Path | None, typer.Option(help="JSON Lines file of all results.")] = None,
     only: Annotated[
         str, typer.Option(help="Shell pattern of matrix names; dense: of steps, as the bar shows.")
@@ -104,14 +107,14 @@ def bench(
         Path | None,
         typer.Option(
             help="Roofline (kernels), performance profile (solve), estimates and seconds (funm), "
-            "steps and seconds (dense): .svg, .png or .pdf."
+            "steps and seconds (dense), matvecs (learned): .svg, .png or .pdf."
         ),
     ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(
             help="funm: honesty, rivals or large; dense: iterations, polar, roots, planning or "
-            "robust; repeatable, all by default."
+            "robust; learned: designs; repeatable, all by default."
         ),
     ] = None,
     method: Annotated[
@@ -127,7 +130,7 @@ def bench(
         float | None, typer.Option(min=0.0, help="kernels: of samples per job.")
     ] = None,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="kernels, funm and dense: tiny matrices only.")
+        bool, typer.Option("--tiny", help="kernels, funm, dense and learned: tiny matrices only.")
     ] = False,
     no_progress: NoProgress = False,
 ) -> None:
@@ -144,7 +147,7 @@ def bench(
             if limit is not None or seed is not None:
                 raise InputError("bench kernels takes no --limit and no --seed.")
             if part or method:
-                raise InputError("--part belongs to bench funm and dense, --method to bench funm.")
+                raise InputError("--part is for bench funm, dense and learned, --method for funm.")
             from spectool.cli.benches import bench_kernels
 
             _leave(bench_kernels(output, plot, only, degree, columns, seconds, tiny, no_progress))
@@ -163,12 +166,19 @@ def bench(
 
             _leave(bench_dense(output, plot, only, limit, seed, part, tiny, no_progress))
             return
+        if suite == "learned":
+            if limit is not None:
+                raise InputError("bench learned counts, and takes no --limit.")
+            from spectool.cli.benches import bench_learned
+
+            _leave(bench_learned(output, plot, only, seed, part, tiny, no_progress))
+            return
         if part:
-            raise InputError("--part belongs to bench funm and bench dense.")
+            raise InputError("--part belongs to bench funm, dense and learned.")
         if tiny:
-            raise InputError("--tiny belongs to bench kernels, bench funm and bench dense.")
+            raise InputError("--tiny belongs to bench kernels, funm, dense and learned.")
         if plot is not None and suite != "solve":
-            raise InputError("--plot belongs to bench kernels, solve, funm and dense.")
+            raise InputError("--plot belongs to bench kernels, solve, funm, dense and learned.")
     from spectool.bench.suites import load_suite
     from spectool.bench.tables import (
         profile_costs,
@@ -421,7 +431,7 @@ def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
     return run
 
 
-def _leave(run: Run | KernelRun | FunmRun | DenseRun) -> None:
+def _leave(run: Run | KernelRun | FunmRun | DenseRun | LearnedRun) -> None:
     if run.interrupted:
         typer.echo("interrupted: these are the results so far", err=True)
         raise typer.Exit(INTERRUPTED)

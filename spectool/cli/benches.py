@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spectool.bench.dense_run import DenseRun
     from spectool.bench.funm_run import FunmRun
     from spectool.bench.kernel_records import KernelRun
+    from spectool.bench.learned_run import LearnedRun
 
 
 def bench_kernels(
@@ -125,6 +126,41 @@ def bench_dense(
     if not run.rows:
         console.print("nothing was run: the part robust needs torch", highlight=False)
     console.print(f"{run.seconds:.0f} s in all; BLAS threads: {run.machine.blas}", highlight=False)
+    if output is not None:
+        run.write_jsonl(output)
+        console.print(f"results: {output}", highlight=False, soft_wrap=True)
+    if plot is not None and run.draw(plot):
+        console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
+    return run
+
+
+def bench_learned(
+    output: Path | None,
+    plot: Path | None,
+    only: str,
+    seed: int | None,
+    parts: list[str] | None,
+    tiny: bool,
+    no_progress: bool,
+) -> LearnedRun:
+    """Run ``bench learned``: print tables and bars, write rows, draw overheads."""
+    from spectool.bench.learned_run import PARTS, learned_jobs, run_learned
+    from spectool.bench.run import SEED
+    from spectool.progress import steps_bar
+
+    jobs = learned_jobs(parts or tuple(PARTS), only=only, tiny=tiny)
+    with steps_bar(disable=no_progress) as bar:
+        step = bar.add_task("warming up", total=len(jobs))
+        run = run_learned(
+            jobs,
+            seed=SEED if seed is None else seed,
+            advance=lambda name, n: bar.update(step, advance=n, description=name),
+        )
+    console = Console()
+    Console(width=max(console.width, 120)).print(run.as_tables())
+    for line in run.bars():
+        console.print(str(line), highlight=False, soft_wrap=True)
+    console.print(f"{run.seconds:.0f} s in all", highlight=False)
     if output is not None:
         run.write_jsonl(output)
         console.print(f"results: {output}", highlight=False, soft_wrap=True)

@@ -200,7 +200,7 @@ def _cache_file(m: int, n: int, dtype: str, device: str) -> Path:
     threads = "-".join(os.environ.get(name, "") for name in names)
     host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{device}-{host}")
-    return Path(root) / f"dense-1-{m}x{n}-{dtype}-{safe}.json"
+    return Path(root) / f"dense-2-{m}x{n}-{dtype}-{safe}.json"
 
 
 def _measure(m: int, n: int, dtype: str, device: str) -> Costs:
@@ -240,7 +240,7 @@ def _jobs(X: Tensor, S: Tensor) -> dict[str, Callable[[], Any]]:
         o = polar()
         return o.multiply(X, o.square(X))
 
-    from spectool.dense.lapack import direct
+    from spectool.dense.lapack import direct, natively
     from spectool.dense.problems import Problem
 
     stacked = wide_S[None, ...]
@@ -252,8 +252,8 @@ def _jobs(X: Tensor, S: Tensor) -> dict[str, Callable[[], Any]]:
         "definite_solve": lambda: polar().divide(X, S, definite=True),
         "qr_solve": lambda: polar().damp(X, 1e3),
         "cholesky": partial(direct, Problem("inv"), stacked, hermitian=True, definite=True),
-        "eigh": lambda: xp.linalg.eigh(wide_S),
-        "svd": lambda: xp.linalg.svd(wide_X, full_matrices=False),
+        "eigh": partial(natively, "eigh", stacked),
+        "svd": partial(natively, "svd", wide_X[None, ...], full_matrices=False),
         "step": lambda: S + S,
     }
 

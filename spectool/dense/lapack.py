@@ -15,6 +15,7 @@ Cost
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -34,12 +35,15 @@ __all__ = [
     "OutsideDomainError",
     "direct",
     "eigenvalue_outside",
+    "natively",
     "raise_if_singular",
     "rounding_level",
 ]
 
 ROUNDING = 4.0
 """Multiple of ``eps sqrt(n) max |lam|`` below which an eigenvalue is not told from zero."""
+LARGE = 64
+"""Order from which single precision pays: below, calls one by one would cost more."""
 SHIFTS = 3
 """Points of the imaginary axis, beside zero, at which ``A - i w I`` is tested."""
 
@@ -132,11 +136,23 @@ def _solved(problem: Problem, A: Tensor, hermitian: bool, definite: bool) -> Dir
     return _by_schur(problem, A)
 
 
+def natively(name: str, A: Tensor, **options: Any) -> Any:
+    """Call a routine of linear algebra in the precision of A: NumPy's compute in double."""
+    xp = array_namespace(A)
+    if is_torch_array(A) or xp.finfo(A.dtype).bits > 32 or min(A.shape[-2:]) < LARGE:
+        return getattr(xp.linalg, name)(A, **options)
+    routine = getattr(importlib.import_module("scipy.linalg"), name)
+    if name == "eigh":
+        options["driver"] = "evd"
+    made = [routine(one, check_finite=False, **options) for one in A]
+    return np.stack(made) if name == "inv" else tuple(map(np.stack, zip(*made, strict=True)))
+
+
 def _polar_factor(A: Tensor) -> Tensor:
     """Return ``W V^H`` of the SVD: by divide and conquer, or by QR where that does not converge."""
     xp = array_namespace(A)
     try:
-        W, _, Vh = xp.linalg.svd(A, full_matrices=False)
+        W, _, Vh = natively("svd", A, full_matrices=False)
     except (np.linalg.LinAlgError, RuntimeError) as error:
         if not is_singular(error):
             raise
@@ -149,14 +165,13 @@ def _polar_factor(A: Tensor) -> Tensor:
 
 
 def _inverse(A: Tensor, hermitian: bool, definite: bool) -> Direct:
-    xp = array_namespace(A)
     o = MatrixAlgebra(A, hermitian=hermitian)
     if definite:
         inverse = _by_cholesky(A)
         if inverse is not None:
             return Direct(inverse, "cholesky", "Cholesky")
     try:
-        return Direct(o.symmetric(xp.linalg.inv(A)), "inverses", "LU")
+        return Direct(o.symmetric(natively("inv", A)), "inverses", "LU")
     except (np.linalg.LinAlgError, RuntimeError):
         for index in range(A.shape[0]):
             raise_if_singular(A, index)
@@ -199,7 +214,7 @@ def _by_cholesky(A: Tensor) -> Tensor | None:
 def _by_eigh(problem: Problem, A: Tensor) -> Direct:
     """Apply the function to the eigenvalues, in double precision."""
     xp = array_namespace(A)
-    theta, V = xp.linalg.eigh(A)
+    theta, V = natively("eigh", A)
     values = np.empty(theta.shape)
     host = to_host(theta).astype(np.float64)
     for index, eigenvalues in enumerate(host):

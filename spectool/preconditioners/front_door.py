@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from spectool.preconditioners.general import GeneralPreconditioner
 
 Method: TypeAlias = Literal[
-    "auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax", "gmres_poly"
+    "auto",
+    "none",
+    "jacobi",
+    "chebyshev",
+    "chebyshev4",
+    "least_squares",
+    "minimax",
+    "learned",
+    "gmres_poly",
 ]
 AnyPreconditioner: TypeAlias = Union[
     Preconditioner,
@@ -38,7 +46,8 @@ AnyPreconditioner: TypeAlias = Union[
     "ComposedPreconditioner",
 ]
 _METHODS = (
-    "auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax", "gmres_poly",
+    "auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax", "learned",
+    "gmres_poly",
 )  # fmt: skip
 _GENERAL = ("auto", "none", "jacobi", "gmres_poly")
 _OVER_A_BASE = ("auto", "chebyshev", "chebyshev4")
@@ -72,10 +81,11 @@ def preconditioner(
     degree : int, optional
         Products with A per application; chosen if None. Even degrees are safer (see Notes).
     method : {"auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax", \
-"gmres_poly"}
+"learned", "gmres_poly"}
         Forces a design: Chebyshev of the first kind, or of the optimal fourth kind (needs no lower
         end); least squares on the measured density, or minimax on the intervals that Ritz values
-        suggest; the GMRES polynomial, which may be indefinite and is for GMRES only.
+        suggest; what networks choose among sixteen designs, see ``spectool.learned``; the GMRES
+        polynomial, which may be indefinite and is for GMRES only.
     scaling : {"auto", "symmetric", None}
         Symmetric Jacobi scaling; "auto" scales wherever A tells its diagonal.
     base : {"jacobi", "block_jacobi", "amg"}, LinearOperator, sparse array or ndarray, optional

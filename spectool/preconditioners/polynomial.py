@@ -33,7 +33,9 @@ from spectool.preconditioners.selection import (
 from spectool.results import Candidate, PreconditionerReport
 from spectool.spectrum import Scaling, Spectrum, probe
 
-Method = Literal["auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax"]
+Method = Literal[
+    "auto", "none", "jacobi", "chebyshev", "chebyshev4", "least_squares", "minimax", "learned"
+]
 SINGLE_FROM = 12 * 2**20
 """Bytes of a matrix from which single precision inside M is taken to pay: half as much has to come
 from memory. Below, measured rates tell. Both only where it costs CG no iterations (`precision`)."""

@@ -81,20 +81,34 @@ def _designs(
     spectrum: Spectrum, method: str, degree: int | None
 ) -> Iterator[tuple[str, Recurrence]]:
     upper = spectrum.interval[1]
-    seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
     degrees = DEGREES if degree is None else (degree,)
     for d in degrees:
-        m = d + 1
-        if method in ("auto", "chebyshev"):
-            for c in LOW_ENDS:
-                low = min(max(seen, upper / (c * m * m) if m > 1 else upper / 4), 0.9 * upper)
-                yield "chebyshev", chebyshev_inverse((low, upper), d)
-        if method in ("auto", "chebyshev4"):
-            yield "chebyshev4", fourth_kind_inverse(upper, d)
+        if method in ("auto", "chebyshev", "chebyshev4"):
+            *first, fourth = fixed_designs(spectrum, d)
+            if method != "chebyshev4":
+                yield from (("chebyshev", q) for q in first)
+            if method != "chebyshev":
+                yield "chebyshev4", fourth
     if method in ("least_squares", "minimax"):
         design = _least_squares if method == "least_squares" else _minimax
         for q in _positive([design(spectrum, d) for d in degrees], upper):
             yield method, q
+    if method == "learned":
+        from spectool.learned import choose  # networks that nobody else needs
+
+        for d in degrees:
+            yield method, choose(spectrum, d).member.recurrence
+
+
+def fixed_designs(spectrum: Spectrum, degree: int) -> list[Recurrence]:
+    """Return what ``method="auto"`` tries at one degree, the optimal fourth kind last."""
+    upper, m = spectrum.interval[1], degree + 1
+    seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
+    lows = [
+        min(max(seen, upper / (c * m * m) if m > 1 else upper / 4), 0.9 * upper) for c in LOW_ENDS
+    ]
+    designs = [chebyshev_inverse((low, upper), degree) for low in lows]
+    return [*designs, fourth_kind_inverse(upper, degree)]
 
 
 def _least_squares(spectrum: Spectrum, degree: int) -> Recurrence:

@@ -1,0 +1,129 @@
+"""The parts of ``bench learned``: choices among designs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Group, RenderableType
+
+from spectool import plotting
+from spectool.bench.jobs import Advance, Job, checked_parts, matching, nowhere, run_jobs
+from spectool.bench.kernel_bars import Bar
+from spectool.bench.learned_designs import (
+    CHOOSERS,
+    DesignRow,
+    best_fixed,
+    design_bars,
+    design_jobs,
+    design_tables,
+    logs,
+)
+from spectool.bench.machine import Machine, describe
+from spectool.bench.records import write_jsonl
+from spectool.bench.run import SEED
+
+
+class Part(NamedTuple):
+    """One part of the benchmark: its rows' type, steps, tables and promises."""
+
+    row: type[Any]
+    jobs: Callable[..., Iterator[Job[Any]]]
+    tables: Callable[[Sequence[Any]], RenderableType]
+    bars: Callable[[Sequence[Any]], list[Bar]]
+
+
+PARTS = {"designs": Part(DesignRow, design_jobs, design_tables, design_bars)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedRun:
+    """What ``bench learned`` brought.
+
+    Attributes
+    ----------
+    machine : Machine
+        Where.
+    seed : int
+        Of probes and right-hand sides.
+    rows : tuple of rows
+        Of all parts.
+    seconds : float
+        Wall-clock time of everything.
+    interrupted : bool
+        Whether Ctrl-C cut it short.
+    """
+
+    machine: Machine
+    seed: int
+    rows: tuple[Any, ...]
+    seconds: float
+    interrupted: bool
+
+    def _parts(self) -> Iterator[tuple[Part, list[Any]]]:
+        for part in PARTS.values():
+            rows = [row for row in self.rows if isinstance(row, part.row)]
+            if rows:
+                yield part, rows
+
+    def bars(self) -> list[Bar]:
+        """Return every promise, kept or missed."""
+        return [bar for part, rows in self._parts() for bar in part.bars(rows)]
+
+    def as_tables(self) -> Group:
+        """Return the tables of all parts."""
+        return Group(*(part.tables(rows) for part, rows in self._parts()))
+
+    def write_jsonl(self, path: Path) -> None:
+        """Write one record per row; ``part`` tells which."""
+        context = {"suite": "learned", "seed": self.seed, "machine": self.machine.as_record()}
+        write_jsonl(path, self.rows, context)
+
+    def draw(self, path: Path) -> bool:
+        """Draw the overheads of choosers beside the best fixed design; False without any."""
+        rows = [row for row in self.rows if isinstance(row, DesignRow)]
+        if not rows:
+            return False
+        table: dict[str, dict[str, float]] = {}
+        for degree in dict.fromkeys(row.degree for row in rows):
+            means = {"best fixed design": logs(rows, degree, best_fixed(rows, degree)).mean()}
+            means |= {label: logs(rows, degree, label).mean() for label in CHOOSERS}
+            table[f"degree {degree}"] = {name: math.exp(mean) for name, mean in means.items()}
+        ax = plotting.blank_axes((7.4, 3.6))
+        plotting.dots(table, ax=ax, label="matvecs over those of plain CG, geometric mean")
+        plotting.save(ax, path)
+        return True
+
+
+def learned_jobs(
+    parts: Sequence[str] = tuple(PARTS), *, only: str = "*", tiny: bool = False
+) -> tuple[Job[Any], ...]:
+    """Return the steps of the benchmark that are wanted.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        Of `PARTS`.
+    only : str
+        Shell pattern of the names of steps: matrices mostly.
+    tiny : bool
+        A small matrix, so that the benchmark cannot rot.
+
+    Raises
+    ------
+    InputError
+        If a part is unknown, or nothing matches.
+    """
+    checked_parts(parts, tuple(PARTS))
+    every = [job for name, part in PARTS.items() if name in parts for job in part.jobs(tiny=tiny)]
+    return matching(every, only, "learned")
+
+
+def run_learned(
+    jobs: Sequence[Job[Any]], *, seed: int = SEED, advance: Advance = nowhere
+) -> LearnedRun:
+    """Run all steps; Ctrl-C keeps what is finished. Arguments as in `run_jobs`."""
+    return LearnedRun(describe(), seed, *run_jobs(jobs, seed=seed, advance=advance))

@@ -1,0 +1,23 @@
+"""Learned choices among classical designs: features, portfolio, networks, and a guarded decision.
+
+``train`` needs torch, and is imported where it is used.
+"""
+
+from spectool.learned.completion import CompletedSpectrum, completed
+from spectool.learned.decision import Decision, choose
+from spectool.learned.features import features
+from spectool.learned.model import Network, network
+from spectool.learned.portfolio import NAMES, Member, member
+
+__all__ = [
+    "NAMES",
+    "CompletedSpectrum",
+    "Decision",
+    "Member",
+    "Network",
+    "choose",
+    "completed",
+    "features",
+    "member",
+    "network",
+]
