@@ -304,10 +304,11 @@ def test_report_explains(fixed_costs):
     report = M.report
     assert report.n_matvecs == M.spectrum.n_matvecs <= 24
     assert report.elapsed > 0
-    assert len(report.candidates) > 10
+    assert len(report.candidates) > 5
     seconds = [c.seconds for c in report.candidates]
     assert seconds == sorted(seconds)
-    assert {"identity", "chebyshev", "chebyshev4"} <= {c.method for c in report.candidates}
+    assert "identity" in {c.method for c in report.candidates}
+    assert len({c.degree for c in report.candidates}) == len(report.candidates)
     for c in report.candidates:
         assert c.matvecs == c.iterations * (c.degree + 1)
     text = str(report)

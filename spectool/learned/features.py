@@ -44,6 +44,10 @@ SMALLEST = 1e-16
 """Ratios below this one are rounding."""
 
 
+ROUNDING = 1e3 * float(np.finfo(np.float64).eps)
+"""Negative Ritz values down to this ratio are zero: A is semidefinite."""
+
+
 class Probe(NamedTuple):
     """A probe in units of the likely upper end, of at most 24 Ritz values.
 
@@ -95,16 +99,17 @@ def scaled_probe(spectrum: Spectrum) -> Probe:
     Raises
     ------
     InputError
-        If the spectrum has a Ritz value that is not positive.
+        If the spectrum has a negative Ritz value, rounding apart.
     """
     safe = spectrum.interval[1]
     upper = min(float((spectrum.ritz_values + spectrum.ritz_residuals).max()), safe)
-    if not (np.isfinite(upper) and upper > 0 and float(spectrum.ritz_values[0]) > 0):
+    least = -ROUNDING * max(abs(upper), abs(safe))
+    if not (np.isfinite(upper) and upper > 0 and float(spectrum.ritz_values[0]) >= least):
         raise InputError(
             "learned designs need a positive spectrum; the smallest Ritz value is "
             f"{float(spectrum.ritz_values[0]):.6g}. Use method='auto'."
         )
-    theta = np.asarray(spectrum.ritz_values, dtype=np.float64) / upper
+    theta = np.maximum(np.asarray(spectrum.ritz_values, dtype=np.float64) / upper, SMALLEST)
     residuals = np.asarray(spectrum.ritz_residuals, dtype=np.float64) / upper
     weights = np.maximum(spectrum.weights, 0.0)
     weights = weights / weights.sum()
@@ -150,7 +155,7 @@ def features(spectrum: Spectrum) -> FloatArray:
     Parameters
     ----------
     spectrum : Spectrum
-        With positive Ritz values; any number of probes and steps.
+        Of a positive semidefinite operator; any number of probes and steps.
 
     Returns
     -------
@@ -165,7 +170,7 @@ def features(spectrum: Spectrum) -> FloatArray:
     Raises
     ------
     InputError
-        If a Ritz value is not positive.
+        If a Ritz value is negative, rounding apart.
 
     Examples
     --------

@@ -95,6 +95,11 @@ class Network:
         """Distance beyond which a probe counts as unlike those of training."""
         return float(self.card["training"]["farthest"])
 
+    @property
+    def optimism(self) -> float:
+        """How much larger the logarithm of what was chosen turned out to be than was predicted."""
+        return float(self.card["training"].get("optimism", 0.0))
+
 
 def gelu(x: Array) -> Array:
     """Return ``x Phi(x)``, Phi being the normal distribution; shape and dtype of x."""

@@ -335,6 +335,11 @@ class _Run:
         features, targets = self.rows.features[kept], self.rows.targets[kept]
         distances = net.distance(features)
         card["training"]["farthest"] = ROOM * max(float(np.quantile(distances, 0.99)), NEAREST)
+        if self.task == "selector":
+            found, rows = net(features), np.arange(len(targets))
+            chosen = found.argmin(axis=1)
+            optimism = (targets - found)[rows, chosen].mean()
+            card["training"]["optimism"] = float(optimism)
         card["scores"] = cast("dict[str, Any]", _scores(self.task, net, features, targets))
         return net
 

@@ -1,16 +1,17 @@
-"""Which polynomial: every design and degree priced by simulated CG and measured costs.
+"""Which polynomial: a network's choice at each degree, priced by measured costs.
 
 Deviations
-    The lower end of the Chebyshev interval is tied to the degree, ``upper / (c m^2)``, m = degree
-    + 1: a polynomial of degree d cannot resolve eigenvalues below that, and trying to costs more
-    iterations than it saves. Degrees are even, so that M stays positive definite even where an
-    eigenvalue exceeds the upper bound.
+    Where a probe is unlike those that the network was trained on, fixed designs are priced by
+    simulated CG instead. The lower end of their Chebyshev interval is tied to the degree, ``upper /
+    (c m^2)``, m = degree + 1: a polynomial of degree d cannot resolve eigenvalues below that, and
+    trying to costs more iterations than it saves. Degrees are even, so that M stays positive
+    definite even where an eigenvalue exceeds the upper bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -38,9 +39,10 @@ MARGIN = 0.85
 WORTHWHILE = 0.08
 """Seconds of plain CG below which choosing costs more than any choice saves: pricing all candidates
 and laying A out take 20 ms, and a polynomial saves half at best where A is that small."""
-FEWEST = 40
-"""Predicted iterations below which a degree is not chosen: the true CG converges faster than the
-simulated one once it has resolved outlying eigenvalues, and high degrees forgo that."""
+FEWEST, FEWEST_SIMULATED = 8, 40
+"""Predicted iterations below which a degree is not chosen, by networks and by simulation: the true
+CG converges faster than the simulated one once it has resolved outlying eigenvalues, and high
+degrees forgo that. Networks have seen it."""
 TARGET = 1e-8
 
 
@@ -55,6 +57,15 @@ class Choice(NamedTuple):
     reason: str
     candidates: tuple[Candidate, ...]
     seconds: float = 0.0
+
+
+class _Design(NamedTuple):
+    """A candidate: its iterations, and how few are not believed."""
+
+    name: str
+    recurrence: Recurrence
+    iterations: int
+    fewest: int
 
 
 def iterations_bound(ritz: RitzData | Spectrum) -> float:
@@ -78,30 +89,42 @@ def is_easy(iteration: float, process: LanczosProcess) -> bool:
 
 
 def _designs(
-    spectrum: Spectrum, method: str, degree: int | None
-) -> Iterator[tuple[str, Recurrence]]:
-    upper = spectrum.interval[1]
+    spectrum: Spectrum, method: str, degree: int | None, virtual: VirtualOperator, plainly: int
+) -> Iterator[_Design]:
+    """Yield designs with the iterations that CG is predicted to take to TARGET."""
     degrees = DEGREES if degree is None else (degree,)
-    for d in degrees:
-        if method in ("auto", "chebyshev", "chebyshev4"):
-            *first, fourth = fixed_designs(spectrum, d)
-            if method != "chebyshev4":
-                yield from (("chebyshev", q) for q in first)
-            if method != "chebyshev":
-                yield "chebyshev4", fourth
+
+    def simulated(name: str, q: Recurrence) -> _Design:
+        return _Design(name, q, virtual.cg_iterations(q, rtol=TARGET), FEWEST_SIMULATED)
+
     if method in ("least_squares", "minimax"):
         design = _least_squares if method == "least_squares" else _minimax
-        for q in _positive([design(spectrum, d) for d in degrees], upper):
-            yield method, q
-    if method == "learned":
-        from spectool.learned import choose  # networks that nobody else needs
+        for q in _positive([design(spectrum, d) for d in degrees], spectrum.interval[1]):
+            yield simulated(method, q)
+        return
+    for d in degrees:
+        if method in ("auto", "learned"):
+            from spectool.learned import choose  # networks that a small A does not need
 
-        for d in degrees:
-            yield method, choose(spectrum, d).member.recurrence
+            judge: Literal["selector", "both"] = "selector" if method == "auto" else "both"
+            found = choose(spectrum, d, judge=judge)
+            if found.scores:
+                name, q = found.member.name, found.member.recurrence
+                counted = plainly * found.overhead / (q.degree + 1)
+                yield _Design(name, q, max(round(counted), 1), FEWEST)
+                continue
+            if method == "learned":
+                yield simulated(found.member.name, found.member.recurrence)
+                continue
+        *first, fourth = fixed_designs(spectrum, d)
+        if method != "chebyshev4":
+            yield from (simulated("chebyshev", q) for q in first)
+        if method != "chebyshev":
+            yield simulated("chebyshev4", fourth)
 
 
 def fixed_designs(spectrum: Spectrum, degree: int) -> list[Recurrence]:
-    """Return what ``method="auto"`` tries at one degree, the optimal fourth kind last."""
+    """Return Chebyshev designs of one degree with two lower ends, and the optimal fourth kind."""
     upper, m = spectrum.interval[1], degree + 1
     seen = max(float(spectrum.ritz_values[0] - spectrum.ritz_residuals[0]), 0.0)
     lows = [
@@ -180,18 +203,18 @@ def select(
         )
 
     options = [
-        (price(name, q, virtual.cg_iterations(q, rtol=TARGET)), q)
-        for name, q in _designs(spectrum, method, degree)
+        (price(design.name, design.recurrence, design.iterations), design)
+        for design in _designs(spectrum, method, degree, virtual, plainly)
     ]
     baseline = price(plain, jacobi, plainly)
     forced = method != "auto" or degree is not None
     table = tuple(sorted([baseline, *(c for c, _ in options)], key=lambda c: c.seconds))
     if not forced:
-        options = [option for option in options if option[0].iterations >= FEWEST]
+        options = [option for option in options if option[0].iterations >= option[1].fewest]
         if not options:
-            reason = f"every polynomial is predicted under {FEWEST} iterations"
+            reason = "so few iterations are predicted that every polynomial is a gamble"
             return Choice(jacobi, plain, reason, table, baseline.seconds)
-    best, chosen = min(options, key=lambda option: option[0].seconds)
+    best, (_, chosen, *_) = min(options, key=lambda option: option[0].seconds)
     if not forced and best.seconds > MARGIN * baseline.seconds:
         reason = f"no polynomial is predicted to take {1 - MARGIN:.0%} less time"
         return Choice(jacobi, plain, reason, table, baseline.seconds)

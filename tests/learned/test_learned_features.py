@@ -86,3 +86,12 @@ def test_degree_features_know_what_a_degree_resolves():
     assert (high > low).all()
     # log10(lowest m^2) is zero where degree m - 1 just resolves the lower end.
     assert degree_features(1.0 / 81.0, 8)[1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_semidefinite_spectra_are_taken():
+    """A graph Laplacian: rounding makes of its zero what it likes."""
+    A = st.gallery.poisson((20, 20)).tolil()
+    A.setdiag(0.0)
+    A.setdiag(-np.asarray(A.sum(axis=1)).ravel())
+    found = features(_spectrum(A.tocsr(), 60))
+    assert np.isfinite(found).all()
