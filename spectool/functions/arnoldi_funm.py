@@ -22,7 +22,14 @@ import numpy as np
 from spectool._types import Array
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.functions.arnoldi_errors import Projection, errors_of
-from spectool.functions.hessenberg import domain_error, function_of, rounding_of, undefined
+from spectool.functions.hessenberg import (
+    Evaluation,
+    SmallMatrix,
+    domain_error,
+    function_of,
+    rounding_of,
+    undefined,
+)
 from spectool.functions.restarted_funm import LEAST_RESTART, in_dtype, restarted_funm
 from spectool.functions.scalar import safe_norm
 from spectool.functions.task import Answer, FunctionState, Target, Task
@@ -36,6 +43,10 @@ MAX_STEPS = 1500
 CHUNK = 32
 """Vectors that are allocated at a time."""
 FIRST_CHECK = 6
+LEAST_PAUSE, SHORTEST, LONGEST = 4, 12, 4
+"""Steps between checks: at least, as a part of those made at least, and at most."""
+FORESIGHT = 0.4
+"""Part of the steps foreseen that are made without a check: convergence accelerates."""
 LARGEST_RESTART = 300
 """Vectors that restarts may use: H is brought to Schur form in each."""
 SAFETY = 3.0
@@ -48,6 +59,8 @@ NOISE = 100.0
 """How much residuals may exceed the rounding where the answer changes by rounding only."""
 LOOKS = 3
 """Checks after which a growth is trusted not to be there that the field of values allows."""
+STALLED, OFTEN = 0.5, 1.5
+"""Contraction between two checks beyond which rounding may be why, asked at this ratio of steps."""
 SLOWEST = 0.98
 """Contraction between two checks beyond which the last change tells nothing."""
 FLAT = 1e-6
@@ -149,8 +162,8 @@ class _Column:
                 process.step()
                 if process.steps < check and not process.invariant:
                     continue
-                check = process.steps + max(4, process.steps // 12)
                 worst = self._look()
+                check = process.steps + self._pause()
                 state = FunctionState(process.steps, worst, self.task.operator.n_matvecs)
                 if all(judge.met for judge in self.judges):
                     limits.stop(state)
@@ -166,6 +179,12 @@ class _Column:
             if not judge.met:
                 judge.look(projection, exhausted=self.process.invariant)
         return max(judge.relative_error for judge in self.judges)
+
+    def _pause(self) -> int:
+        """Return how many steps to make until the next check: checks cost ``k^3``."""
+        k = self.process.steps
+        foreseen = max((judge.steps_to_go() for judge in self.judges if not judge.met), default=0.0)
+        return max(LEAST_PAUSE, k // SHORTEST, int(min(FORESIGHT * foreseen, k // LONGEST)))
 
     def _finish(self, *, last: bool) -> None:
         """Bring answers up to the last step; raises where f was undefined to the end."""
@@ -194,7 +213,7 @@ class Judge:
         self.error = self._bound = self._worst = math.inf
         self.norm = 0.0
         self.rounding = 0.0
-        self.steps = 0
+        self.steps = self._rounded = 0
         self.met = False
         self._trouble, self._ruled = "", False
         self._history: list[tuple[int, float]] = []
@@ -223,16 +242,17 @@ class Judge:
         self.norm = safe_norm(np.abs(self.coefficients))
         if exhausted:
             self.error, self.met = 0.0, True
-            self.rounding = float(
-                rounding_of(self.target, small, found, self.eps, rtol=self.rtol)[0]
-            )
+            self.rounding = self._rounding(small, found)
             return
         change = self._estimate(projection, previous, before)
         wanted = self.rtol * self.norm
-        if min(self.error, change) <= max(100 * wanted, 1e5 * self.eps * self.norm):
-            self.rounding = float(
-                rounding_of(self.target, small, found, self.eps, rtol=self.rtol)[0]
-            )
+        smaller = min(self.error, change)
+        if smaller <= max(100 * wanted, 1e5 * self.eps * self.norm):
+            stalls = not self._contraction(self.steps - before) < STALLED
+            if smaller <= max(wanted, SLACK * self.rounding) or (
+                stalls and self.steps >= OFTEN * self._rounded
+            ):
+                self.rounding, self._rounded = self._rounding(small, found), self.steps
             if self._is_noise(change):  # and so would be the next
                 self.error = min(self.error, change)
             allowed = max(wanted, self.rounding)
@@ -242,6 +262,9 @@ class Judge:
                 and not SLACK * allowed < self._bound < math.inf
                 and (looks >= LOOKS or self._worst <= SLACK * allowed)
             )
+
+    def _rounding(self, small: SmallMatrix, found: Evaluation) -> float:
+        return float(rounding_of(self.target, small, found, self.eps, rtol=self.rtol)[0])
 
     def _is_noise(self, change: float) -> bool:
         """Return whether the last change is rounding; where nothing else is known, the last two."""
@@ -269,7 +292,8 @@ class Judge:
         k = self.steps
         change = math.inf
         if previous.size:
-            difference = self.coefficients.copy()
+            # A callable's values may be real at one check and complex at the next.
+            difference = self.coefficients.astype(np.result_type(self.coefficients, previous))
             difference[: previous.size] -= previous
             change = safe_norm(np.abs(difference))
         errors = errors_of(self.target, projection)
@@ -297,6 +321,14 @@ class Judge:
                     return math.inf
                 paces.append((measure / larger) ** (steps / (k - before)))
         return max(paces) if paces else math.inf
+
+    def steps_to_go(self) -> float:
+        """Return how many more steps the pace foresees; inf where there is none."""
+        contraction = self._contraction(1) if self._history else math.inf
+        if not (0 < contraction < 1 and 0 < self.error < math.inf and self.norm > 0):
+            return math.inf
+        allowed = max(self.rtol * self.norm, self.rounding)
+        return max(math.log(self.error / allowed), 0.0) / -math.log(contraction)
 
     def finish(self, *, last: bool) -> None:
         """Keep the last answer; raise if there is none because f was undefined at every check."""

@@ -87,10 +87,10 @@ def contour_sum(target: Target, region: FieldOfValues, theta: Array, rtol: float
             "Allow more memory, so that nothing is restarted, or take smaller t."
         )
     ends = float(region.corners.real.min()), float(region.corners.real.max())
-    scale = t**factor if t.imag else t.real**factor
     if t.imag == 0:
         t = t.real
     with np.errstate(all="ignore"):
+        scale = np.power(t, factor)
         found = constant * scale, poles / t, residues * (scale / t)
     if not all(np.isfinite(part).all() for part in found):
         raise InputError(f"{target} overflows where its poles are. Rescale A or t.")
@@ -136,7 +136,9 @@ def error_at(target: Target, found: PoleSum, points: Array) -> float:
     """Return the largest ``|f - r|`` at points z, shape (k,), in the unit of ``found.error``."""
     with np.errstate(all="ignore"):
         exact = np.asarray(principal(target.function, target.t * points))
-        gaps = np.abs(found(points.astype(np.complex128)) - exact)
+        terms = found.residues / (points[:, None] - found.poles)
+        values = (found.constant + terms.sum(axis=1)) * points.astype(np.complex128) ** found.factor
+        gaps = np.abs(values - exact)
         largest = gaps / np.abs(exact) if found.relative else gaps / max(found.size, 1e-300)
     return float(np.where(np.isfinite(largest), largest, np.inf).max(initial=0.0))
 

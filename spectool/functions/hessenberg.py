@@ -17,6 +17,7 @@ Cost
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -135,8 +136,10 @@ def function_of(
         if not (losses <= max(PART * rtol, MOST_LOST * EPS) * column_norms(values)).all():
             known = Evaluation(values, float(losses.max(initial=0.0)))
             values, lost = _otherwise(target, small, B, known)
-        if np.iscomplexobj(values) and _reflects(target, small, B):
+        if _reflects(target, small, B):
             values = np.asarray(values.real)
+        else:
+            values = values.astype(np.complex128)
     if not np.isfinite(values).all():
         raise InputError(
             f"f must be finite on the spectrum; {target} overflows or is undefined on a Krylov "
@@ -358,6 +361,12 @@ def _sign(X: Array) -> Array:
     return X
 
 
+def _regions(z: Array, T: Array) -> Iterator[FieldOfValues]:
+    """Yield polygons around eigenvalues and field of values; the second is seldom needed."""
+    yield FieldOfValues.around(z)
+    yield FieldOfValues.of(T)
+
+
 def _by_contour(target: Target, small: SmallMatrix, B: Array, best: Evaluation) -> Evaluation:
     """Return the Cauchy integral that loses least, if that is less than ``best`` does.
 
@@ -366,11 +375,11 @@ def _by_contour(target: Target, small: SmallMatrix, B: Array, best: Evaluation) 
     T, Q = sl.schur(target.t * small.H, output="complex")
     C, unit, z = Q.conj().T @ B, np.eye(len(T)), np.diagonal(T)
     exact = _values(target, z / target.t)
-    contours = [
+    contours = (
         contour
-        for region in (FieldOfValues.around(z), FieldOfValues.of(T))
+        for region in _regions(z, T)
         for contour in ellipses(target.function, region, POINTS)
-    ]
+    )
     for _, poles, residues in contours:
         # A singularity inside spoils the integral for numbers, too.
         gap = np.abs((residues / (z[:, None] - poles)).sum(axis=1) - exact).max()

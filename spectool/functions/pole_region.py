@@ -19,7 +19,7 @@ from spectool.functions.contours import PER_EDGE, contour_sum, error_at, in_sect
 from spectool.functions.error_rules import arcsine_points
 from spectool.functions.field_of_values import FieldOfValues
 from spectool.functions.hessenberg import SmallMatrix, domain_error, undefined
-from spectool.functions.pole_series import PoleSeries
+from spectool.functions.pole_series import Bounds, PoleSeries
 from spectool.functions.poles import PoleSum, pole_sum
 from spectool.functions.task import Target
 from spectool.krylov.krylov_schur import Projection
@@ -99,7 +99,7 @@ class RealRegion:
         """Return True: a Ritz value where f is undefined is an error."""
         return True
 
-    def bound(self, series: PoleSeries) -> float:
+    def bounds(self, series: PoleSeries) -> Bounds:
         """Return ``max |g|`` over what is known of the spectrum."""
         low, high = self._ends
         singular = series.target.function.domain != "any"
@@ -112,10 +112,11 @@ class RealRegion:
             points = np.concatenate([points, np.geomspace(low, high, 200)])
         elif singular:
             if self._least <= 0:
-                return math.inf
+                return Bounds(math.inf, math.inf)
             points = np.concatenate([points, [self._least, -self._least]])
             points = points[np.abs(points) >= self._least]
-        return float(series.error_function(points).max())
+        largest = float(series.error_function(points).max())
+        return Bounds(largest, largest)
 
 
 def _best(target: Target, low: float, high: float, rtol: float) -> PoleSum:
@@ -197,11 +198,13 @@ class PlaneRegion:
             return True
         return bool(in_sector(series.target.function, series.target.t * self._newest).all())
 
-    def bound(self, series: PoleSeries) -> float:
+    def bounds(self, series: PoleSeries) -> Bounds:
         """Return Crouzeix and Palencia's bound, inf where poles lie near the field of values."""
         field = self._around(series.target)
         if series.poles.size and not (field.distance(series.poles) > 0).all():
+            shown = math.inf
             if series.target.function.name == "sign":  # a sign not seen yet must show
-                return float(series.error_function(self._theta).max())
-            return math.inf
-        return CROUZEIX * float(series.error_function(field.boundary(PER_EDGE)).max())
+                shown = float(series.error_function(self._theta).max())
+            return Bounds(math.inf, shown)
+        largest = CROUZEIX * float(series.error_function(field.boundary(PER_EDGE)).max())
+        return Bounds(largest, largest)

@@ -23,9 +23,10 @@ import numpy as np
 from spectool._types import Array, FloatArray
 from spectool.errors import InputError
 from spectool.functions.contours import divided, power_taken_out, without_power
-from spectool.functions.hessenberg import SmallMatrix, function_of, rounding_of
+from spectool.functions.hessenberg import Evaluation, SmallMatrix, function_of, rounding_of
 from spectool.functions.pole_region import PlaneRegion, RealRegion
-from spectool.functions.pole_series import PoleSeries
+from spectool.functions.pole_series import Bounds, PoleSeries
+from spectool.functions.poles import LEAST_RTOL, PoleSum
 from spectool.functions.scalar import safe_norm
 from spectool.functions.task import Answer, FunctionState, Target, Task, column_norms
 from spectool.krylov.krylov_schur import KrylovSchur, Projection
@@ -37,7 +38,8 @@ KEPT = 0.4
 """Part of the vectors that a restart keeps."""
 PART = 0.1
 """Part of rtol that the sum of poles may err by."""
-MOST_DESIGNS = 12
+MOST_DESIGNS, MOST_TIGHTER = 12, 3
+"""Sums of poles for a wider region, and for a smaller error."""
 PATIENCE = 40
 """Cycles whose changes must be smaller than those of as many before, or it has stagnated."""
 PROGRESS = 0.95
@@ -214,7 +216,7 @@ class Column:
         if self._designs >= MOST_DESIGNS:
             self._lost = True
             for series in self.series:
-                series.error = math.inf
+                series.truncation = math.inf
             return
         self.y[...] = 0.0
         self.series = []
@@ -224,45 +226,86 @@ class Column:
         self._take(self.process.projection())
 
     def _design(self, seen: Projection) -> None:
-        """Make a sum of poles per target; ``max |f|`` may exceed the answer by far."""
+        """Make a sum of poles per target; ``max |f|`` may exceed the answer by far.
+
+        Where H is far from normal, a sum errs by more than at eigenvalues: one of more poles helps.
+        """
         self._designs += 1
         for q, target in enumerate(self.targets):
+            exact = self._projected(target, seen)
+            size = math.inf if exact is None else safe_norm(np.abs(exact.values))
             rtol = PART * self.task.rtol
             found = self._region.design(target, rtol)
-            if not found.relative and found.size > 0:
-                rtol *= min(self._norm_of(target, seen, found.size) / found.size, 1.0)
+            if not found.relative and found.size > size:
+                rtol *= size / found.size
                 if found.error > rtol:
                     found = self._region.design(target, rtol)
-            found = divided(found, abs(target.t) ** self._power)
+            series = self._series(target, found, seen, exact)
+            for _ in range(MOST_TIGHTER):
+                if series.off <= PART * self.task.rtol * size or rtol <= LEAST_RTOL:
+                    break
+                rtol *= max(PART * self.task.rtol * size / series.off, LEAST_RTOL)
+                better = self._series(target, self._region.design(target, rtol), seen, exact)
+                if better.off >= series.off:
+                    break
+                series = better
             self._rtols[q] = rtol
-            real = self.operator.dtype.kind != "c"
-            self.series.append(PoleSeries(target, found, real=real, unit=self._size or 1.0))
+            self.series.append(series)
 
-    @staticmethod
-    def _norm_of(target: Target, seen: Projection, otherwise: float) -> float:
-        """Return the norm of the answer of one cycle, in the unit of ``||b||``."""
-        if seen.first:  # not b is the first vector
-            return otherwise
+    def _series(
+        self, target: Target, found: PoleSum, seen: Projection, exact: Evaluation | None
+    ) -> PoleSeries:
+        real, normal = self.operator.dtype.kind != "c", self.process.hermitian
+        total = divided(found, abs(target.t) ** self._power)
+        series = PoleSeries(target, total, real=real, unit=self._size or 1.0, normal=normal)
+        if self._region.covers(series):
+            self._compare(series, seen, exact)
+        return series
+
+    def _compare(self, series: PoleSeries, seen: Projection, exact: Evaluation | None) -> None:
+        """Measure what a sum of poles, and rounding, cost beyond what they do to numbers."""
+        if self.process.hermitian or exact is None:
+            series.compared = self.process.hermitian
+            return
+        first, size = not series.compared, safe_norm(np.abs(exact.values))
+        off = safe_norm(np.abs(series.projected(seen) - exact.values[:, 0]))
+        if series.sum.relative and series.norm > 0:  # of another vector than b
+            off *= series.norm / size if size > 0 else 0.0
+        series.compared, series.off = True, max(series.off, off)
+        if first:
+            target, small, start = without_power(series.target), SmallMatrix(seen.H), _start(seen)
+            rounding = rounding_of(target, small, exact, self.task.eps, start, rtol=self.task.rtol)
+            series.rounding = math.hypot(series.rounding, float(rounding[0]))
+
+    def _projected(self, target: Target, seen: Projection) -> Evaluation | None:
+        """Return f of a cycle's H times its start, what a sum should answer; None if that fails."""
         try:
-            values = function_of(target, SmallMatrix(seen.H)).values
+            found = function_of(
+                without_power(target), SmallMatrix(seen.H), _start(seen), rtol=self.task.rtol
+            )
         except InputError:
-            return otherwise
-        return safe_norm(np.abs(values[:, 0]))
+            return None
+        turn = (target.t / abs(target.t)) ** self._power
+        return Evaluation(turn * found.values, found.lost)
 
     def _advance(self, seen: Projection) -> None:
         for q, series in enumerate(self.series):
             if series.met:
                 continue
+            covered = self._region.covers(series)
+            if covered and not series.compared:
+                self._compare(series, seen, self._projected(series.target, seen))
             change = series.advance(seen, self.task.eps)
-            if series.sum.is_real and self.operator.dtype.kind != "c":
-                change = np.asarray(change.real)
             self._change(q, change, series)
             series.judge(
                 safe_norm(np.abs(change)),
-                0.0 if seen.below == 0 else self._region.bound(series),
+                Bounds(0.0, 0.0) if seen.below == 0 else self._region.bounds(series),
                 self.task.rtol * series.norm,
-                covered=self._region.covers(series),
+                covered=covered,
             )
+            if series.met and not self.process.hermitian:  # H is other than at first
+                self._compare(series, seen, self._projected(series.target, seen))
+                series.met = series.error <= max(self.task.rtol * series.norm, series.rounding)
 
     def _change(self, q: int, change: Array, series: PoleSeries) -> None:
         """Add a combination of the basis to an answer."""
@@ -293,6 +336,10 @@ class Column:
             if logs[PATIENCE:].mean() < logs[:PATIENCE].mean() + np.log(PROGRESS):
                 return False
         return True
+
+
+def _start(seen: Projection) -> Array:
+    return np.eye(len(seen.H), 1, -seen.first)
 
 
 def _relative(series: PoleSeries) -> float:
