@@ -67,6 +67,7 @@ myst_heading_anchors = 3
 myst_substitutions = {
     "STEPS": str(estimate.STEPS),
     "DEGREES": ", ".join(map(str, selection.DEGREES)),
+    "FEWEST": str(selection.FEWEST),
     "LOW_ENDS": " and ".join(f"{c:g}" for c in selection.LOW_ENDS),
     "SAVING": f"{1 - selection.MARGIN:.0%}".replace("%", " %"),
     "SERIAL_BELOW": f"{SERIAL_BELOW:,}".replace(",", " "),

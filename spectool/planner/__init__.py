@@ -1,6 +1,6 @@
 """Predicts: machine costs, and convergence on the virtual operator. Searches: for sequences."""
 
-from spectool.planner.costs import OperatorCosts, machine_costs, operator_costs
+from spectool.planner.costs import OperatorCosts, machine_costs, operator_costs, single_costs
 from spectool.planner.decisions import Environment, Range, SearchResult, Settings, Transition
 from spectool.planner.mcts import search
 from spectool.planner.simulate import VirtualOperator, sampled
@@ -17,4 +17,5 @@ __all__ = [
     "operator_costs",
     "sampled",
     "search",
+    "single_costs",
 ]

@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,12 +28,15 @@ from spectool.backends.execution import Execution
 from spectool.kernels.schedule import ROW_WORK
 from spectool.operators import Operator
 from spectool.polynomials import chebyshev_inverse
+from spectool.results import ExecutionReport
 
 _log = logging.getLogger("spectool")
 SMALL, CACHED, MEMORY = 400, 120_000, 600_000
 """Rows of the calibration matrices, seven entries each: one thread's cache, all caches, beyond."""
 DEGREE = 8
 """Degree of timed applications."""
+VARIANTS = {"csr": "csr", "sell": "sell", "dia": "dia", "bsr": "csr", "half": "csr"}
+"""Formats whose measured rates price a format: what blocks and halves gain is the pattern's."""
 CACHE_BYTES = 24 * 2**20
 """Matrix and vectors beyond which memory sets the pace."""
 
@@ -135,9 +138,7 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
         work = A.nnz + ROW_WORK * n
         step_small, step_large = costs.alone * work, rates.step * work
         report = (laid_out or A).backend.report
-        name = report.format.split()[0]
-        # Blocks and halves are priced as csr: what they gain depends on the pattern.
-        name = "csr" if name in ("bsr", "half") else name
+        name = VARIANTS[report.format.split()[0]]
         single = (laid_out or A).dtype.char in "fF"
         if single or name != "csr":
             steps = format_rates(name, "float32" if single else "float64")
@@ -160,6 +161,19 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
     product = time.perf_counter() - begin
     step = product + 4 * vector
     return OperatorCosts(product, call, step, step, vector, 0.0)
+
+
+def single_costs(double: OperatorCosts, A: Operator, report: ExecutionReport) -> OperatorCosts:
+    """Price the same operator, laid out alike, with values and vectors in single precision."""
+    work = A.nnz + ROW_WORK * A.n
+    rates = format_rates(VARIANTS[report.format.split()[0]], "float32")
+    n_bytes = report.n_bytes - 4 * A.nnz
+    streams = n_bytes + 16 * A.n > CACHE_BYTES and report.depth == 1
+    return replace(
+        double,
+        step_small=min(double.step_small, rates.alone * work),
+        step_large=(rates.memory if streams else rates.cached) * work,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -202,8 +216,12 @@ def _write(path: Path, record: dict[str, Any]) -> None:
         _log.info("machine costs could not be cached in %s: %s", path, error)
 
 
+def cache_folder() -> Path:
+    """Return the folder for what is measured and planned; ``SPECTOOL_CACHE`` moves it."""
+    return Path(os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool"))
+
+
 def _cache_file(name: str) -> Path:
-    root = os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool")
     # What decides thread counts decides costs.
     threads = "-".join(
         os.environ.get(name, "")
@@ -211,7 +229,7 @@ def _cache_file(name: str) -> Path:
     )
     host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
-    return Path(root) / f"{name}-3-{safe}.json"
+    return cache_folder() / f"{name}-3-{safe}.json"
 
 
 def measure() -> Costs:

@@ -17,11 +17,11 @@ from spectool._types import FloatArray, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, jacobi_scale
-from spectool.planner import VirtualOperator, operator_costs
+from spectool.planner import VirtualOperator, operator_costs, single_costs
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.indefinite import is_definite, select_for_minres
 from spectool.preconditioners.operator import Preconditioner, SetUp, alike
-from spectool.preconditioners.precision import single_costs, single_is_safe
+from spectool.preconditioners.precision import single_is_safe
 from spectool.preconditioners.selection import (
     MARGIN,
     WORTHWHILE,

@@ -15,21 +15,14 @@ double precision, cost none, not even with 8 bits.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from spectool.kernels.schedule import ROW_WORK
-from spectool.operators import Operator
-from spectool.planner import OperatorCosts, VirtualOperator, costs
+from spectool.planner import VirtualOperator
 from spectool.polynomials import Recurrence
-from spectool.results import ExecutionReport
 
 SHARE = 0.25
 """Predicted steps of plain CG, relative to n, up to which single precision is taken to cost no
 iteration: of the matrices that it cost any, the least prediction was 0.55 n."""
-VARIANTS = {"csr": "csr", "sell": "sell", "dia": "dia", "bsr": "csr", "half": "csr"}
-"""Formats whose measured rates price a format."""
 
 
 def single_is_safe(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> bool:
@@ -38,16 +31,3 @@ def single_is_safe(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> bool
     condition = float(virtual.nodes[-1] / virtual.nodes[0]) * virtual.stretch**2
     steps = virtual.cg_iterations(jacobi, rtol=1e-8)
     return condition * eps < 1.0 and steps <= SHARE * n
-
-
-def single_costs(double: OperatorCosts, A: Operator, report: ExecutionReport) -> OperatorCosts:
-    """Price the same operator, laid out alike, with values and vectors in single precision."""
-    work = A.nnz + ROW_WORK * A.n
-    rates = costs.format_rates(VARIANTS[report.format.split()[0]], "float32")
-    n_bytes = report.n_bytes - 4 * A.nnz
-    streams = n_bytes + 16 * A.n > costs.CACHE_BYTES and report.depth == 1
-    return replace(
-        double,
-        step_small=min(double.step_small, rates.alone * work),
-        step_large=(rates.memory if streams else rates.cached) * work,
-    )
