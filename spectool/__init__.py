@@ -17,6 +17,7 @@ _HOME = {
     "FunctionSolution": "spectool.results",
     "IterationResult": "spectool.results",
     "LinearSolution": "spectool.results",
+    "Plan": "spectool.planner.plan",
     "Recurrence": "spectool.polynomials",
     "Spectrum": "spectool.spectrum",
     "cg": "spectool.solvers",
@@ -27,6 +28,7 @@ _HOME = {
     "logdet": "spectool.functions",
     "matrix_function": "spectool.functions",
     "minres": "spectool.solvers",
+    "plan": "spectool.planner.sparse",
     "preconditioner": "spectool.preconditioners",
     "sample_gaussian": "spectool.functions",
     "spectral_filter": "spectool.eigen",
@@ -60,10 +62,12 @@ __all__ = [  # noqa: RUF022 - grouped as a reader meets them
     "trace_funm",
     "logdet",
     "spectral_filter",
+    "plan",
     "Execution",
     "FunctionSolution",
     "IterationResult",
     "LinearSolution",
+    "Plan",
     "Recurrence",
     "Spectrum",
     "TraceEstimate",
@@ -101,6 +105,8 @@ if TYPE_CHECKING:
         trace_funm,
     )
     from spectool.functions.expm_multiply import expm_multiply
+    from spectool.planner.plan import Plan
+    from spectool.planner.sparse import plan
     from spectool.polynomials import Recurrence
     from spectool.preconditioners import preconditioner
     from spectool.results import FunctionSolution, IterationResult, LinearSolution

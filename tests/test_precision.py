@@ -9,7 +9,7 @@ from spectool.errors import ConvergenceWarning
 from spectool.operators import as_operator
 from spectool.planner import VirtualOperator
 from spectool.planner.costs import StepRates
-from spectool.preconditioners.precision import single_is_safe
+from spectool.planner.precision import single_is_safe
 
 SEED = 530871962
 EASY = st.gallery.jump((120, 110), 1e3, rng=SEED)

@@ -230,8 +230,19 @@ def kernels(
 @app.command()
 def plan(
     function: Annotated[
-        str, typer.Argument(help="inv, sign, polar, sqrt, invsqrt, root or inverse_root.")
+        str,
+        typer.Argument(
+            help="Dense: inv, sign, polar, sqrt, invsqrt, root or inverse_root. Sparse, with "
+            "--task: a name of the collection or a Matrix Market file."
+        ),
     ],
+    task: Annotated[
+        str | None,
+        typer.Option(help="Sparse: solve, eigs, exp, sqrt, invsqrt, log, inv and others."),
+    ] = None,
+    rhs: Annotated[int, typer.Option(min=1, help="Sparse: right-hand sides.")] = 1,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Sparse: eigenpairs.")] = None,
+    time: Annotated[float, typer.Option("--t", help="Sparse: multiplies A in functions.")] = 1.0,
     spectrum: Annotated[
         Path | None, typer.Option(help="Eigenvalues (singular values for polar): .npy or text.")
     ] = None,
@@ -268,7 +279,9 @@ def plan(
     pair: Annotated[
         bool, typer.Option("--pair", help="Square root and inverse square root together.")
     ] = False,
-    max_time: Annotated[float, typer.Option(min=0.01, help="Seconds of searching.")] = 1.0,
+    max_time: Annotated[
+        float | None, typer.Option(min=0.01, help="Seconds of searching; dense: 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of drawn matrices, sketches and searches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of BLAS; one.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the plan as JSON.")] = None,
@@ -277,7 +290,17 @@ def plan(
         typer.Option(help="Draw spectrum and loss through the steps: .svg, .png or .pdf."),
     ] = None,
 ) -> None:
-    """Plan the steps of a dense matrix function; print them beside classical ones and LAPACK."""
+    """Plan a sparse task, or the steps of a dense function; print what else was considered."""
+    if task is not None:
+        _prepare(threads)
+        from spectool.cli.plans import sparse_plan
+
+        with _complaints():
+            made = sparse_plan(
+                _load(function), task, rtol, rhs, k, time, max_time, seed, output=output
+            )
+            typer.echo(f"{function}: {made}")
+        return
     _blas_threads(threads)
     _prepare(None)
     from spectool.cli.planning import draw_plan, make_plan, plan_lines, subject
@@ -291,7 +314,7 @@ def plan(
             dtype=dtype,
             device=device,
             costs=costs,
-            max_time=max_time,
+            max_time=1.0 if max_time is None else max_time,
             iterations_only=iterations_only,
             pair=pair,
             seed=seed,

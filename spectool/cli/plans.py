@@ -1,15 +1,19 @@
-"""What ``spectool kernels`` prints: the execution chosen for one matrix, and why."""
+"""What ``spectool kernels`` and ``spectool plan --task`` print for one sparse matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectool.errors import InputError
 from spectool.operators import as_operator
+from spectool.planner.plan import Plan
+from spectool.planner.sparse import plan
 
+RTOL = 1e-8
 DTYPES = ("float64", "float32")
 
 
@@ -59,3 +63,38 @@ def execution_lines(name: str, A: Any, products: float, dtype: str) -> Iterator[
 
 def _complex(operator: Any) -> bool:
     return bool(operator.dtype.kind == "c")
+
+
+def sparse_plan(
+    A: Any,
+    task: str,
+    rtol: float | None,
+    n_rhs: int,
+    k: int | None,
+    t: float,
+    budget: float | None,
+    seed: int,
+    *,
+    output: Path | None,
+) -> Plan:
+    """Plan a task for one matrix, afresh; write it as JSON if wanted.
+
+    Raises
+    ------
+    InputError
+        If the task is unknown, or an option does not go with it.
+    """
+    found = plan(
+        A,
+        task,
+        rtol=RTOL if rtol is None else rtol,
+        n_rhs=n_rhs,
+        k=k,
+        t=t,
+        budget=budget,
+        cache=False,
+        rng=seed,
+    )
+    if output is not None:
+        output.write_text(found.to_json(), encoding="utf-8")
+    return found

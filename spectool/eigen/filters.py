@@ -15,6 +15,7 @@ import numpy as np
 from spectool._types import Interval, Rng
 from spectool.errors import InputError
 from spectool.operators import Operator, PolynomialOperator, as_operator
+from spectool.planner.plan import Plan
 from spectool.polynomials import Recurrence, end_filter, step_filter
 from spectool.polynomials.chebyshev import checked_degree
 from spectool.spectrum import Spectrum, probe
@@ -58,11 +59,12 @@ class SpectralFilter(PolynomialOperator):
 
 def spectral_filter(
     A: Any,
-    window: Interval,
+    window: Interval | None = None,
     *,
     degree: int | None = None,
     kind: Kind = "auto",
     spectrum: Spectrum | None = None,
+    plan: Plan | None = None,
     rng: Rng = None,
 ) -> SpectralFilter:
     """Return a polynomial filter that is large on ``window`` and small elsewhere.
@@ -77,13 +79,16 @@ def spectral_filter(
     A : sparse array, ndarray or LinearOperator, shape (n, n)
         Hermitian.
     window : tuple of float
-        ``(lo, hi)``, lo < hi; ``-inf`` and ``inf`` stand for the ends of the spectrum.
+        ``(lo, hi)``, lo < hi; ``-inf`` and ``inf`` stand for the ends of the spectrum. May be left
+        to a plan.
     degree : int, optional
         Products with A per application; from the width of the window if None.
     kind : {"auto", "chebyshev", "step"}
         Forces a design. "chebyshev" needs a window at an end.
     spectrum : Spectrum, optional
         A probe of A made before; saves its matvecs.
+    plan : Plan, optional
+        What ``spectool.plan(A, "eigs", k=k)`` chose: degree, and the window without one.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -118,8 +123,10 @@ def spectral_filter(
     """
     if kind not in _KINDS:
         raise InputError(f"kind must be one of {_KINDS}; got {kind!r}.")
-    lo, hi = _checked_window(window)
     operator = as_operator(A)
+    if plan is not None:
+        window, degree = _planned(plan, operator, window, degree)
+    lo, hi = _checked_window(window)
     if spectrum is None:
         spectrum = probe(operator, rng=rng)
     elif (
@@ -163,6 +170,21 @@ def spectral_filter(
         )
     operator = operator.prepared(APPLICATIONS * recurrence.degree)
     return SpectralFilter(operator, recurrence, (lo, hi), spectrum)
+
+
+def _planned(
+    plan: Any, operator: Operator, window: Interval | None, degree: int | None
+) -> tuple[Interval, int]:
+    """Return window and degree of a plan; raises InputError if it has none, or they clash."""
+    if not isinstance(plan, Plan):
+        raise InputError(f"plan must be a Plan, as spectool.plan returns; got {plan!r}.")
+    if degree is not None:
+        raise InputError(f"give a plan or a degree, not both; got degree={degree}.")
+    action = plan.checked("eigs", operator.n).chosen.action
+    if not action["degree"]:
+        raise InputError("plan says that ARPACK without a filter is the quickest; use eigsh(A).")
+    low, high = action["window"]
+    return (low, high) if window is None else window, int(action["degree"])
 
 
 def _checked_window(window: Any) -> Interval:

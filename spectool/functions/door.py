@@ -13,6 +13,7 @@ from spectool.errors import InputError
 from spectool.functions.scalar import as_scalar_function
 from spectool.functions.task import Limits, Target
 from spectool.operators import Operator
+from spectool.planner.plan import Plan
 from spectool.spectrum import Spectrum
 
 Method = Literal[
@@ -90,6 +91,20 @@ def check_method(method: str, operator: Operator) -> None:
             f"method={method!r} needs a Hermitian A, and this one is not. Use one of {GENERAL}; "
             "if the asymmetry is rounding, pass 0.5 * (A + A.conj().T) or declare assume_a='her'."
         )
+
+
+def planned_method(plan: Any, asked: Asked, operator: Operator, method: Method) -> Method:
+    """Return the method of a plan, or the one asked for; raises InputError where they clash."""
+    if plan is None:
+        return method
+    if not isinstance(plan, Plan):
+        raise InputError(f"plan must be a Plan, as spectool.plan returns; got {plan!r}.")
+    if method != "auto":
+        raise InputError(f"give a plan or a method, not both; got method={method!r}.")
+    if len(asked.targets) != 1:
+        raise InputError("a plan is for one function at one time; leave it out for several.")
+    found: Method = plan.checked(asked.targets[0].function.name, operator.n).chosen.action["method"]
+    return found
 
 
 def checked_limits(

@@ -25,6 +25,7 @@ from spectool.functions.door import (
     check_spectrum,
     checked_limits,
     checked_targets,
+    planned_method,
 )
 from spectool.functions.lanczos_funm import lanczos_funm
 from spectool.functions.preconditioned_funm import preconditioned_funm
@@ -32,6 +33,7 @@ from spectool.functions.rational_funm import rational_funm
 from spectool.functions.restarted_funm import restarted_funm
 from spectool.functions.task import Answer, FunctionState, Limits, Task, column_norms, relative
 from spectool.operators import AssumeA, as_operator
+from spectool.planner.plan import Plan
 from spectool.results import FunctionSolution, Status
 from spectool.spectrum import Spectrum
 
@@ -56,6 +58,7 @@ def funm_multiply(
     max_memory: float | None = None,
     max_time: float | None = None,
     callback: Callable[[FunctionState], Any] | None = None,
+    plan: Plan | None = None,
     rng: Rng = None,
 ) -> FunctionSolution:
     """Compute ``f(t A) b``, with an estimate of the error.
@@ -101,6 +104,8 @@ def funm_multiply(
         Seconds after which the best y so far is returned; Chebyshev runs are not cut short.
     callback : callable, optional
         ``callback(state)`` at each check of the error; returning True stops.
+    plan : Plan, optional
+        What `spectool.plan` chose for this function of A: the method.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -152,6 +157,7 @@ def funm_multiply(
     check_options(method, rtol, maxiter)
     limits = checked_limits(maxiter, max_matvecs, max_memory, max_time, callback)
     operator = as_operator(A, assume_a=assume_a, need_hermitian=False)
+    method = planned_method(plan, asked, operator, method)
     check_method(method, operator)
     if spectrum is not None:
         check_spectrum(spectrum, operator)

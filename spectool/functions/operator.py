@@ -19,10 +19,12 @@ from spectool.functions.door import (
     check_spectrum,
     checked_limits,
     checked_targets,
+    planned_method,
 )
 from spectool.functions.funm import multiply
 from spectool.functions.task import Limits, Task
 from spectool.operators import AssumeA, as_operator
+from spectool.planner.plan import Plan
 from spectool.results import FunctionSolution
 from spectool.spectrum import Spectrum
 
@@ -101,6 +103,7 @@ def matrix_function(
     assume_a: AssumeA | None = None,
     maxiter: int | None = None,
     max_memory: float | None = None,
+    plan: Plan | None = None,
     rng: Rng = None,
 ) -> MatrixFunction:
     """Return ``f(t A)`` as a ``LinearOperator``; A is probed once at most.
@@ -127,6 +130,8 @@ def matrix_function(
         Most steps or degrees per column.
     max_memory : float, optional
         Bytes of vectors to hold in one application.
+    plan : Plan, optional
+        What `spectool.plan` chose for this function of A: the method.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -160,6 +165,7 @@ def matrix_function(
     check_options(method, rtol, maxiter)
     limits = checked_limits(maxiter, None, max_memory, None, None)
     operator = as_operator(A, assume_a=assume_a, need_hermitian=False)
+    method = planned_method(plan, asked, operator, method)
     check_method(method, operator)
     if spectrum is not None:
         check_spectrum(spectrum, operator)

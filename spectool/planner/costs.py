@@ -163,6 +163,22 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
     return OperatorCosts(product, call, step, step, vector, 0.0)
 
 
+def rough_costs(n: int, nnz: int) -> OperatorCosts:
+    """Price a CSR matrix of that size, which is not at hand, by the machine's rates."""
+    costs = machine_costs()
+    rates = costs.memory if 12 * nnz + 40 * n > CACHE_BYTES else costs.cached
+    vector = costs.vector_call + rates.vector * n
+    work = nnz + ROW_WORK * n
+    return OperatorCosts(
+        product=costs.product_call + rates.product * work,
+        call=costs.step_call + 2 * vector,
+        step_small=costs.alone * work,
+        step_large=rates.step * work,
+        vector=vector,
+        threshold=SERIAL_BELOW / max(nnz, 1),
+    )
+
+
 def single_costs(double: OperatorCosts, A: Operator, report: ExecutionReport) -> OperatorCosts:
     """Price the same operator, laid out alike, with values and vectors in single precision."""
     work = A.nnz + ROW_WORK * A.n

@@ -15,6 +15,7 @@ from spectool._types import Array, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError
 from spectool.operators import Operator, as_operator
+from spectool.planner.plan import Option, Plan
 from spectool.polynomials.chebyshev import checked_degree
 from spectool.preconditioners.operator import Preconditioner
 from spectool.preconditioners.polynomial import hermitian_preconditioner
@@ -65,6 +66,7 @@ def preconditioner(
     deflate: int | Array | None = None,
     assume_a: Literal["her", "pos", "gen"] | None = None,
     execution: Execution | None = None,
+    plan: Plan | None = None,
     rng: Rng = None,
 ) -> AnyPreconditioner | Deflation:
     """Return a polynomial preconditioner ``M ~ inv(A)`` for CG, MINRES or GMRES.
@@ -106,6 +108,9 @@ def preconditioner(
         Declares A Hermitian, positive definite too, or general; otherwise symmetry is tested.
     execution : Execution, optional
         Forces format, blocking, threads or order of rows; chosen by measurement otherwise.
+    plan : Plan, optional
+        What `spectool.plan` chose for this A, or for one much like it: design, degree, precision
+        and deflation; no probe is made. M is watched while it is used first.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -161,6 +166,16 @@ def preconditioner(
         degree = checked_degree(degree)
     operator = as_operator(A, assume_a=assume_a, need_hermitian=False)
     M: AnyPreconditioner
+    planned: Option | None = None
+    if plan is not None:
+        planned = _planned(plan, operator)
+        _refuse(
+            "plan=", degree=degree, method=method, base=base, precision=precision,
+            spectrum=spectrum, deflate=deflate, scaling=scaling,
+        )  # fmt: skip
+        deflate = planned.action["deflate"] or None
+        if planned.recurrence is None:
+            method = planned.action["method"]
     if not (base is None or (isinstance(base, str) and base == "jacobi")):
         _refuse("base", spectrum=spectrum, execution=execution, scaling=scaling)
         M = _over(base, A, operator, degree, method, precision, rng)
@@ -177,11 +192,12 @@ def preconditioner(
             execution=execution,
             rng=rng,
             begin=begin,
+            planned=planned,
         )
     again = partial(
         preconditioner,
         degree=degree,
-        method=method,
+        method=method if planned is None else "auto",
         scaling=scaling,
         base=base,
         precision=precision,
@@ -190,6 +206,15 @@ def preconditioner(
     )
     _remember(M, again, assume_a)
     return M if deflate is None else _deflated(operator, M, deflate, rng)
+
+
+def _planned(plan: Any, operator: Operator) -> Option:
+    """Return the option of a plan; raises InputError if it does not fit A."""
+    if not isinstance(plan, Plan):
+        raise InputError(f"plan must be a Plan, as spectool.plan returns; got {plan!r}.")
+    if operator.assume_a == "gen":
+        raise InputError("plan is for a Hermitian A, and A is general; leave it out.")
+    return plan.checked("solve", operator.n).chosen
 
 
 def _remember(M: Any, again: partial[Any], assume_a: Any) -> None:

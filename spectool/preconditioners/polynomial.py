@@ -13,15 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from spectool._types import FloatArray, Rng
+from spectool._types import FloatArray, Interval, Rng
 from spectool.backends.execution import Execution
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, jacobi_scale
 from spectool.planner import VirtualOperator, operator_costs, single_costs
+from spectool.planner.plan import Option
+from spectool.planner.precision import single_is_safe
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.indefinite import is_definite, select_for_minres
 from spectool.preconditioners.operator import Preconditioner, SetUp, alike
-from spectool.preconditioners.precision import single_is_safe
 from spectool.preconditioners.selection import (
     MARGIN,
     WORTHWHILE,
@@ -39,6 +40,8 @@ Method = Literal[
 SINGLE_FROM = 12 * 2**20
 """Bytes of a matrix from which single precision inside M is taken to pay: half as much has to come
 from memory. Below, measured rates tell. Both only where it costs CG no iterations (`precision`)."""
+PLANNED = 1_000.0
+"""Products that a plan is laid out for, at least."""
 MOST_EXPECTED = 2_000
 """Products that a solve is expected to need where the probe cannot tell."""
 
@@ -54,11 +57,12 @@ def hermitian_preconditioner(
     execution: Execution | None = None,
     rng: Rng = None,
     begin: float | None = None,
+    planned: Option | None = None,
 ) -> Preconditioner:
     """Return a positive definite polynomial ``M ~ inv(A)`` of a Hermitian A.
 
     The arguments, costs and errors are those of `preconditioner`, which validates them; ``begin``
-    is when set-up began.
+    is when set-up began, ``planned`` a design in place of all others.
     """
     begin = time.perf_counter() if begin is None else begin
     again = partial(
@@ -71,7 +75,7 @@ def hermitian_preconditioner(
     )
     scale = None if method == "none" else _scale(operator, scaling, spectrum)
     # A bound that did not come from these products may be wrong: it is watched at run time.
-    watch = spectrum is not None or operator.row_facts() is None
+    watch = spectrum is not None or planned is not None or operator.row_facts() is None
 
     def finish(
         recurrence: Recurrence,
@@ -121,6 +125,15 @@ def hermitian_preconditioner(
                 "pass a sparse array, or method='chebyshev'."
             )
         return finish(jacobi, plain, "as asked")
+    if planned is not None and planned.recurrence is not None:
+        q = planned.recurrence
+        if indefinite := bad_diagonal(operator):
+            raise NotPositiveDefiniteError(f"plan is for a positive definite A, but {indefinite}")
+        scaled = operator.recounted() if scale is None else operator.scaled(scale)
+        kind = np.dtype(np.float32 if planned.counts.single else operator.dtype)
+        expected = max(planned.counts.matvecs, PLANNED)
+        inner = lay_out(scaled, scale, q.interval, expected, kind, execution)
+        return finish(q, planned.name, "as planned", inner=inner)
     exact = scale is not None or _constant(operator) is not None
     if free and exact and _is_diagonal(operator):
         return finish(jacobi, plain, "A is diagonal, so M is its inverse")
@@ -159,7 +172,8 @@ def hermitian_preconditioner(
         if expected <= WORTHWHILE:
             return finish(jacobi, plain, f"predicted {expected:.2g} s for CG leave little to gain")
     kind = _inner_dtype(precision, operator, virtual, jacobi)
-    inner = lay_out(scaled, scale, spectrum, kind, execution)
+    expected = min(iterations_bound(spectrum), MOST_EXPECTED)
+    inner = lay_out(scaled, scale, spectrum.interval, expected, kind, execution)
     costs = operator_costs(scaled, inner.operator)
     if virtual is None:
         choice = select_for_minres(costs, spectrum, degree, jacobi, f"|{plain}|", indefinite)
@@ -170,7 +184,9 @@ def hermitian_preconditioner(
         cheap = single_costs(costs, scaled, report)
         single = select(cheap, spectrum, virtual, method, degree, jacobi, plain)
         if single.recurrence.degree and single.seconds <= MARGIN * choice.seconds:
-            inner = lay_out(scaled, scale, spectrum, np.float32, execution or alike(report))
+            inner = lay_out(
+                scaled, scale, spectrum.interval, expected, np.float32, execution or alike(report)
+            )
             share = single.seconds / choice.seconds
             reason = f"{single.reason}, in single precision {share:.0%} of the time in double"
             choice = single._replace(reason=reason)
@@ -188,7 +204,8 @@ class Inner(NamedTuple):
 def lay_out(
     scaled: Operator,
     scale: FloatArray | None,
-    spectrum: Spectrum,
+    interval: Interval,
+    expected: float,
     kind: Any,
     execution: Execution | None,
 ) -> Inner:
@@ -197,10 +214,9 @@ def lay_out(
     if scale is None and np.finfo(kind).bits < np.finfo(scaled.dtype).bits:
         # Entries in the unit of A may leave the range of single precision: S = I / sqrt(unit).
         # A given spectrum may be in another unit, so discs go first.
-        unit = max(abs(end) for end in scaled.gershgorin() or spectrum.interval)
+        unit = max(abs(end) for end in scaled.gershgorin() or interval)
         scale = np.full(scaled.n, 1.0 / np.sqrt(unit))
         scaled = scaled.scaled(scale)
-    expected = min(iterations_bound(spectrum), MOST_EXPECTED)
     return Inner(scaled.astype(kind).prepared(expected, execution), scale, unit)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectool.planner import VirtualOperator
+from spectool.planner.simulate import VirtualOperator
 from spectool.polynomials import Recurrence
 
 SHARE = 0.25

@@ -1,0 +1,278 @@
+"""``plan(A, task)``: what to run for a sparse task, with everything else that was considered.
+
+Source
+    Kim, Dwaraknath, Geng and Pilanci, arXiv:2507.03833 (2025).
+Cost
+    The probe (24 products), laying A out (about 10 more, where polynomials may pay), and a search
+    within ``budget`` seconds; nothing for a matrix and task that were planned before.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from spectool._types import Rng
+from spectool.errors import InputError, NotPositiveDefiniteError
+from spectool.operators import Operator, as_operator, jacobi_scale
+from spectool.planner.costs import operator_costs, rough_costs, single_costs
+from spectool.planner.plan import Option, Plan, PlanCosts, fingerprint, recall, remember
+from spectool.planner.precision import single_is_safe
+from spectool.planner.products import SINGULAR, SMOOTH, eigen_options, function_options
+from spectool.planner.simulate import VirtualOperator
+from spectool.planner.systems import CgSpace, cg_options
+from spectool.polynomials import chebyshev_series
+from spectool.spectrum import Scaling, Spectrum, probe
+
+__all__ = ["plan"]
+
+TASKS: Final = ("solve", "eigs", *SMOOTH, *SINGULAR)
+ENTRIES = 8
+"""Entries per row that a spectrum alone is priced with."""
+
+
+def plan(
+    A: Any,
+    task: str = "solve",
+    *,
+    rtol: float = 1e-8,
+    n_rhs: int = 1,
+    t: float = 1.0,
+    k: int | None = None,
+    max_memory: float | None = None,
+    budget: float | None = None,
+    n_iterations: int | None = None,
+    cache: bool = True,
+    rng: Rng = None,
+) -> Plan:
+    """Plan a sparse task: enumerate, search, and price by what operations cost on this machine.
+
+    Parameters
+    ----------
+    A : sparse array, ndarray, LinearOperator or Spectrum, shape (n, n)
+        Hermitian, positive definite for "solve" and functions singular at zero. For a `Spectrum`
+        alone products are priced like those of a sparse matrix with 8 entries per row.
+    task : str
+        "solve" (conjugate gradients), "eigs" (the k smallest eigenpairs), or a function:
+        "exp" "expm1" "sin" "cos" "sinh" "cosh" "sqrt" "invsqrt" "log" "inv".
+    rtol : float
+        Tolerance of the task.
+    n_rhs : int
+        Right-hand sides; one after the other for "solve", columns for functions.
+    t : float
+        Multiplies A inside functions.
+    k : int, optional
+        Eigenpairs for "eigs".
+    max_memory : float, optional
+        Bytes for the vectors of functions; 1 GiB.
+    budget : float, optional
+        Seconds for all of planning; without it the tree search gets 3% of the seconds that the
+        best enumerated option is predicted to take, 1 at most.
+    n_iterations : int, optional
+        Iterations of the tree search instead of what is left of the budget; then the plan depends
+        on A, rng and measured costs alone.
+    cache : bool
+        Whether to return the plan that was made before for this matrix and task, and to keep this
+        one. Only matrices with stored entries have a fingerprint.
+    rng : Generator, int or None
+        Seeds probe and tree search.
+
+    Returns
+    -------
+    Plan
+        Pass it as ``plan=`` to `preconditioner`, `funm_multiply`, `matrix_function` or
+        `spectral_filter`; ``print(plan)`` shows what was considered.
+
+    Raises
+    ------
+    InputError
+        If A is not Hermitian, the task unknown, or an option out of range.
+    NotPositiveDefiniteError
+        If a Ritz value is negative where A must be positive definite.
+
+    References
+    ----------
+    .. [1] Kim, Dwaraknath, Geng and Pilanci, arXiv:2507.03833 (2025).
+
+    Examples
+    --------
+    >>> import spectool as st
+    >>> A = st.gallery.poisson((60, 60))
+    >>> found = st.plan(A, "solve", n_iterations=20, cache=False, rng=271828)
+    >>> M = st.preconditioner(A, plan=found)
+    >>> st.Plan.from_json(found.to_json()).chosen.name == found.chosen.name
+    True
+    """
+    begun = time.perf_counter()
+    options = _checked(task, rtol, n_rhs, t, k, max_memory, budget, n_iterations)
+    generator = np.random.default_rng(rng)
+    subject = _subject(A, task, cache, options)
+    if isinstance(subject, Plan):
+        return subject
+    spectrum = _probed(subject, task, generator)
+    costs = _costs(subject, spectrum, options)
+    found_by, statistics = "enumeration", {"products": float(spectrum.n_matvecs)}
+    candidates: list[Option]
+    if task == "solve":
+        safe = _single_is_safe(subject, spectrum)
+        space = CgSpace(spectrum, costs, rtol, n_rhs, safe)
+        found = cg_options(
+            space,
+            scaled=subject.scaled,
+            deadline=None if budget is None else begun + float(budget),
+            rng=generator,
+            n_tree=n_iterations,
+        )
+        candidates, found_by = found.options, found.found_by
+        statistics |= {"evaluated": float(found.evaluated), "tree_gain": found.tree_gain}
+    elif task == "eigs":
+        candidates = eigen_options(spectrum, costs, k=int(k or 0), rtol=rtol)
+    else:
+        candidates = function_options(
+            task,
+            spectrum,
+            costs,
+            rtol=rtol,
+            t=t,
+            n_columns=n_rhs,
+            max_memory=float(options["max_memory"]),
+            itemsize=subject.itemsize,
+        )
+    statistics.setdefault("evaluated", float(len(candidates)))
+    statistics["seconds"] = time.perf_counter() - begun
+    operator = subject.operator
+    made = Plan(
+        task,
+        options,
+        spectrum.n,
+        subject.nnz,
+        "float64" if operator is None else str(operator.dtype),
+        subject.fingerprint,
+        tuple(candidates),
+        found_by,
+        statistics,
+    )
+    if cache:
+        remember(made)
+    return made
+
+
+class _Subject(NamedTuple):
+    """What is planned for: an operator, scaled where it pays, or a spectrum alone."""
+
+    operator: Operator | None
+    spectrum: Spectrum | None
+    fingerprint: str
+    scaled: bool
+
+    @property
+    def nnz(self) -> int:
+        if self.operator is not None:
+            return int(self.operator.nnz)
+        assert self.spectrum is not None
+        return ENTRIES * self.spectrum.n
+
+    @property
+    def itemsize(self) -> int:
+        return 8 if self.operator is None else self.operator.dtype.itemsize
+
+
+def _checked(
+    task: Any,
+    rtol: Any,
+    n_rhs: Any,
+    t: Any,
+    k: Any,
+    max_memory: Any,
+    budget: Any,
+    n_iterations: Any,
+) -> dict[str, Any]:
+    """Return the options that matter for the task; raises InputError for a wrong one."""
+    if task not in TASKS:
+        raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
+    if not (isinstance(rtol, float | int) and 0 < rtol < 1):
+        raise InputError(f"rtol must lie in (0, 1); got {rtol!r}.")
+    for name, value in {"n_rhs": n_rhs, "k": k, "n_iterations": n_iterations}.items():
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+        if not (whole or (value is None and name != "n_rhs")):
+            raise InputError(f"{name} must be a positive integer; got {value!r}.")
+    for name, value in {"max_memory": max_memory, "budget": budget}.items():
+        if value is not None and not (isinstance(value, float | int) and value > 0):
+            raise InputError(f"{name} must be positive or None; got {value!r}.")
+    if not (isinstance(t, float | int) and np.isfinite(t)):
+        raise InputError(f"t must be a finite real number; got {t!r}.")
+    if (task == "eigs") != (k is not None):
+        raise InputError(f"k belongs to task='eigs', which needs it; got {k!r} for {task!r}.")
+    if t != 1.0 and task in ("solve", "eigs"):
+        raise InputError(f"t belongs to functions; got {t!r} for {task!r}.")
+    options: dict[str, Any] = {"rtol": float(rtol)}
+    if task == "eigs":
+        return options | {"k": int(k)}
+    options["n_rhs"] = int(n_rhs)
+    if task == "solve":
+        return options
+    memory = 2.0**30 if max_memory is None else float(max_memory)
+    return options | {"t": float(t), "max_memory": memory}
+
+
+def _subject(A: Any, task: str, cache: bool, options: dict[str, Any]) -> _Subject | Plan:
+    """Return what is planned for, or the plan that was made before."""
+    if isinstance(A, Spectrum):
+        return _Subject(None, A, "", A.scaling is not None)
+    operator = as_operator(A)
+    mark = fingerprint(operator)
+    if cache:
+        known = recall(mark, task, options)
+        if known is not None:
+            return replace(known, statistics=known.statistics | {"kept": 1.0})
+    if task == "solve":
+        scale = jacobi_scale(operator)
+        if scale is not None and np.ptp(scale) > 0:
+            return _Subject(operator.scaled(scale), None, mark, True)
+        return _Subject(operator, None, mark, scale is not None)
+    return _Subject(operator, None, mark, False)
+
+
+def _probed(subject: _Subject, task: str, rng: np.random.Generator) -> Spectrum:
+    spectrum = subject.spectrum
+    if spectrum is None:
+        assert subject.operator is not None
+        label: Scaling = "symmetric" if subject.scaled else None
+        spectrum = probe(subject.operator, scaling=label, rng=rng)
+    smallest = float(spectrum.ritz_values[0])
+    size = float(np.abs(spectrum.ritz_values).max())
+    if task not in ("eigs", *SMOOTH) and not (
+        smallest > -1e3 * float(np.finfo(np.float64).eps) * size and size > 0
+    ):
+        raise NotPositiveDefiniteError(
+            f"task={task!r} is planned for positive definite A, but A has the Ritz value "
+            f"{smallest:.6g}. preconditioner(A) serves MINRES without a plan."
+        )
+    return spectrum
+
+
+def _costs(subject: _Subject, spectrum: Spectrum, options: dict[str, Any]) -> PlanCosts:
+    """Price A, laid out for the products expected."""
+    operator = subject.operator
+    if operator is None:
+        double = rough_costs(spectrum.n, subject.nnz)
+        return PlanCosts(double, double)
+    expected = 1000.0 * options.get("n_rhs", 1)
+    laid_out = operator.prepared(expected)
+    double = operator_costs(operator, laid_out)
+    if operator.backend.name != "cpu":
+        return PlanCosts(double, double)
+    return PlanCosts(double, single_costs(double, operator, laid_out.backend.report))
+
+
+def _single_is_safe(subject: _Subject, spectrum: Spectrum) -> bool:
+    operator = subject.operator
+    if operator is None or operator.backend.name != "cpu" or operator.dtype != np.float64:
+        return False
+    if not float(spectrum.ritz_values[0]) > 0:
+        return False
+    identity = chebyshev_series([1.0], (0.0, 1.0), name="identity")
+    return single_is_safe(VirtualOperator.of(spectrum), identity, operator.n)

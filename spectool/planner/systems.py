@@ -1,0 +1,407 @@
+r"""Options for solving positive definite systems by CG, counted on a completed spectrum.
+
+Designs, degrees, precisions and deflations are few, so they are enumerated. A tree search then
+looks among what is continuous: lower ends of Chebyshev intervals, and compositions
+
+    q(z) = q1(z) q2(z q1(z)),
+
+which are polynomials of degree ``(d1 + 1)(d2 + 1) - 1``. It starts from the best enumerated option,
+and replaces it only for a visible gain.
+
+Source
+    Kim, Dwaraknath, Geng and Pilanci, arXiv:2507.03833 (2025), who name sparse tasks as open.
+Deviations
+    The score of an enumerated design is the mean of the selector's and of CG simulated on the
+    completed spectrum; the tree knows the simulation alone, and is compared by it.
+Cost
+    Milliseconds per degree for networks, one to five milliseconds per simulated CG.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spectool._types import FloatArray
+from spectool.learned import choose, completed, member
+from spectool.learned.completion import CompletedSpectrum
+from spectool.learned.features import Probe, scaled_probe
+from spectool.planner.decisions import Range, Transition
+from spectool.planner.mcts import search
+from spectool.planner.plan import Counts, Option, PlanCosts
+from spectool.polynomials import (
+    Recurrence,
+    certified_minimum,
+    chebyshev_interpolant,
+    chebyshev_inverse,
+)
+from spectool.spectrum import Spectrum
+
+__all__ = ["CgSpace", "Found", "cg_options", "composed"]
+
+DEGREES = (2, 4, 6, 8, 12, 16, 24, 32)
+DEFLATED = (5, 10, 20, 50)
+SHORT = 6
+"""Enumerated designs whose CG is simulated; the selector alone judges the others."""
+PER_DEGREE = 2
+"""Designs per degree that are priced."""
+LEAST_GAIN = 0.15
+"""Share of the predicted seconds that the tree must save: the best of hundreds looks better than it
+is, by about that much."""
+TREE_SHARE = 0.03
+"""Share of the predicted seconds that a search may take where nobody says how long it may."""
+SHORTEST = 0.02
+"""Seconds below which the tree does not begin."""
+SINGLE_GAIN = 0.85
+"""Most seconds in single precision over those in double for it to be an option."""
+INNER, OUTER = (1, 2, 4), (1, 2, 4, 8)
+"""Degrees of compositions."""
+VECTORS, REDUCTIONS = 6, 3
+"""Vector operations of a CG iteration, and reductions among them."""
+
+
+class Found(NamedTuple):
+    """Options, which search found the best, and how many were evaluated."""
+
+    options: list[Option]
+    found_by: str
+    evaluated: int
+    tree_gain: float
+
+
+@dataclass(eq=False)
+class CgSpace:
+    """What is known of the system, and counts on it.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+        Of the scaled operator.
+    costs : PlanCosts
+        Of this machine.
+    rtol : float
+        Of the solve.
+    n_rhs : int
+        Right-hand sides, one after the other.
+    single : bool
+        Whether single precision inside M is safe.
+    """
+
+    spectrum: Spectrum
+    costs: PlanCosts
+    rtol: float
+    n_rhs: int
+    single: bool
+    virtual: CompletedSpectrum = field(init=False)
+    plain: int = field(init=False)
+    evaluated: int = 0
+
+    def __post_init__(self) -> None:
+        self.virtual = completed(self.spectrum)
+        counted = self.virtual.cg_iterations(None, rtol=self.rtol)
+        self.plain = max(min(counted, self.spectrum.n), 1)
+        self._shrink = self.plain / max(counted, 1)
+
+    def iterations(self, q: Recurrence | None, deflated: int = 0) -> float:
+        """Return CG's iterations, simulated; without the smallest eigenvalues if deflated."""
+        self.evaluated += 1
+        virtual = self.virtual if not deflated else _without(self.virtual, deflated)
+        return max(self._shrink * virtual.cg_iterations(q, rtol=self.rtol), 1.0)
+
+    def counts(
+        self,
+        iterations: float,
+        degree: int,
+        *,
+        deflated: int = 0,
+        first: float = 0.0,
+        single: bool = False,
+    ) -> Counts:
+        """Return the operations of all solves, and of a first one that finds what to deflate."""
+        k = self.n_rhs * iterations + first
+        # eigCG's window takes some 4 vector operations per vector and step of the first solve; then
+        # each application of M projects them out.
+        extra = deflated * (4.0 * first + 2.0 * self.n_rhs * iterations)
+        return Counts(
+            products=k,
+            applications=k if degree else 0.0,
+            steps=k * degree,
+            vectors=VECTORS * k + extra,
+            reductions=REDUCTIONS * k + (self.n_rhs * deflated if deflated else 0),
+            held=4.0 + 7.0 * deflated,
+            degree=degree,
+            single=single and degree > 0,
+        )
+
+    def option(
+        self,
+        name: str,
+        q: Recurrence | None,
+        iterations: float,
+        *,
+        deflated: int = 0,
+        first: float = 0.0,
+        method: str = "polynomial",
+    ) -> Iterator[Option]:
+        """Yield the option in double precision, and in single where that is safe."""
+        degree, double = 0 if q is None else q.degree, math.inf
+        for single in (False, True) if self.single and degree else (False,):
+            action: dict[str, Any] = {"method": method, "degree": degree}
+            action |= {"precision": "float32" if single else "float64", "deflate": deflated}
+            title = name + (f", degree {degree}" if degree else "")
+            title += (f", deflating {deflated}" if deflated else "") + (", single" * single)
+            counts = self.counts(iterations, degree, deflated=deflated, first=first, single=single)
+            plain = q is None and not deflated
+            option = Option(title, action, counts, plain=plain, recurrence=q).priced(self.costs)
+            if single and option.seconds > SINGLE_GAIN * double:
+                return
+            double = option.seconds
+            yield option
+
+    def seconds(self, q: Recurrence, iterations: float) -> float:
+        """Return the least predicted seconds with this polynomial."""
+        return min(option.seconds for option in self.option("", q, iterations))
+
+
+def cg_options(
+    space: CgSpace,
+    *,
+    scaled: bool,
+    deadline: float | None,
+    rng: np.random.Generator,
+    n_tree: int | None,
+) -> Found:
+    """Enumerate, then search; return all options with seconds.
+
+    Parameters
+    ----------
+    space : CgSpace
+        What is known.
+    scaled : bool
+        Whether the spectrum is that of the Jacobi scaled matrix.
+    deadline : float or None
+        ``time.perf_counter()`` at which the tree search ends; None grants it TREE_SHARE of the
+        seconds that the best enumerated option is predicted to take.
+    rng : Generator
+        Of the tree search.
+    n_tree : int or None
+        Iterations of the tree search in place of the deadline: repeatable.
+    """
+    options: list[Option] = []
+    # Unscaled CG has another spectrum, which no one probed: it is priced like Jacobi's.
+    name, method = ("CG with Jacobi", "jacobi") if scaled else ("CG", "none")
+    options += space.option(name, None, space.plain, method=method)
+    judged = sorted(_enumerated(space), key=lambda entry: entry[0])
+    for rank, (_, title, q, iterations) in enumerate(judged):
+        if rank < SHORT:
+            iterations = math.sqrt(iterations * space.iterations(q))
+        options += space.option(title, q, iterations)
+    if space.n_rhs > 1:
+        options += _deflating(space, options, method)
+    if deadline is None:
+        least = min(option.seconds for option in options)
+        deadline = time.perf_counter() + min(TREE_SHARE * least, 1.0)
+    found = _searched(space, options, deadline, rng, n_tree)
+    options += found[0]
+    options.sort(key=lambda option: option.seconds)
+    by = "tree search" if options[0] in found[0] else "enumeration"
+    return Found(options, by, space.evaluated, found[1])
+
+
+def _enumerated(space: CgSpace) -> Iterator[tuple[float, str, Recurrence, float]]:
+    """Yield seconds, name, polynomial and the selector's iterations of the best per degree."""
+    for degree in DEGREES:
+        decision = choose(space.spectrum, degree, judge="selector", margin=0.0)
+        space.evaluated += max(len(decision.scores), 1)
+        if not decision.scores:  # unlike training: the classical default, simulated
+            q = decision.member.recurrence
+            iterations = space.iterations(q)
+            yield space.seconds(q, iterations), decision.member.name, q, iterations
+            continue
+        ranked = sorted(decision.scores, key=lambda name: decision.scores[name])
+        worse = decision.overhead / decision.scores[decision.member.name]
+        for name in ranked[:PER_DEGREE]:
+            q = member(name, space.spectrum, degree).recurrence
+            overhead = max(decision.scores[name] * worse, 1.0)
+            iterations = max(space.plain * overhead / (q.degree + 1), 1.0)
+            yield space.seconds(q, iterations), name, q, iterations
+
+
+def _deflating(space: CgSpace, options: Sequence[Option], method: str) -> list[Option]:
+    """Return the best options so far with the smallest eigenvalues removed."""
+    found: list[Option] = []
+    polynomials = [option for option in options if option.recurrence is not None]
+    best = sorted(polynomials, key=lambda option: option.seconds)[:2]
+    for k in DEFLATED:
+        if 10 * k > space.spectrum.n:
+            break
+        plain = space.plain * space.iterations(None, k) / max(space.iterations(None), 1.0)
+        title = "CG with Jacobi" if method == "jacobi" else "CG"
+        found += space.option(title, None, plain, deflated=k, first=space.plain, method=method)
+        for option in best:
+            q = option.recurrence
+            assert q is not None
+            share = space.iterations(q, k) / space.iterations(q)
+            each = option.counts.products / space.n_rhs
+            name = option.name.partition(", degree")[0]
+            iterations = max(share * each, 1.0)
+            found += space.option(name, q, iterations, deflated=k, first=each)
+    return found
+
+
+def _without(virtual: CompletedSpectrum, k: int) -> CompletedSpectrum:
+    """Return the spectrum without its k smallest eigenvalues."""
+    counts = virtual.weights / virtual.weights.min()
+    kept = np.cumsum(counts) > k
+    return virtual._replace(nodes=virtual.nodes[kept], weights=virtual.weights[kept])
+
+
+# --- what is continuous ------------------------------------------------------------------------
+
+
+class _Draft(NamedTuple):
+    """A polynomial under way: its degree and lower end, over the likely upper end."""
+
+    degree: int = 0
+    low: float = 0.0
+    q: Recurrence | None = None
+
+
+class CgEnvironment:
+    """Chebyshev intervals, and compositions of two, as a sequential decision.
+
+    Parameters
+    ----------
+    space : CgSpace
+        Counts and prices.
+    probe : Probe
+        Of the spectrum.
+    """
+
+    def __init__(self, space: CgSpace, probe: Probe) -> None:
+        self.space, self.probe = space, probe
+        self._known: dict[bytes, float] = {}
+
+    def kinds(self, state: _Draft) -> Sequence[Any]:
+        """Begin with a degree; then stop, or compose."""
+        if state.q is None:
+            return [("first", d) for d in (*INNER, *(d for d in DEGREES if d not in INNER))]
+        inner = state.degree if state.degree in INNER else None
+        return ["stop"] if inner is None else ["stop", *(("then", d) for d in OUTER)]
+
+    def ranges(self, state: _Draft, kind: Any) -> tuple[Range, ...]:  # noqa: ARG002 - protocol
+        """Return the range of the lower end of the interval; none to stop."""
+        if kind == "stop":
+            return ()
+        m = kind[1] + 1
+        return (Range(1.0 / (64.0 * m * m), 0.5, log=True),)
+
+    def suggestions(
+        self,
+        state: _Draft,  # noqa: ARG002 - the protocol's
+        kind: Any,
+    ) -> Iterable[tuple[float, ...]]:
+        """Return lower ends tied to the degree."""
+        if kind == "stop":
+            return [()]
+        m = kind[1] + 1
+        return [(min(1.0 / (c * m * m), 0.5),) for c in (2.0, 0.5, 8.0)]
+
+    def step(self, state: _Draft, kind: Any, values: tuple[float, ...]) -> Transition[_Draft]:
+        """Return the polynomial; minus its predicted seconds once it is complete."""
+        if kind == "stop":
+            assert state.q is not None
+            return Transition(state, self.reward(state.q), True)
+        degree = kind[1]
+        q = chebyshev_inverse((values[0], 1.0), degree)
+        if state.q is None:
+            return Transition(_Draft(degree, values[0], q), 0.0, False)
+        whole = composed(state.q, q)
+        return Transition(_Draft(degree, values[0], whole), self.reward(whole), True)
+
+    def rollouts(self, state: _Draft) -> Iterable[Iterable[tuple[Any, tuple[float, ...]]]]:
+        """Stop; from the root, first take what is tied to degree 8."""
+        stop: tuple[Any, tuple[float, ...]] = ("stop", ())
+        return [[stop]] if state.q is not None else [[(("first", 8), (1.0 / 81.0,)), stop]]
+
+    def reward(self, q: Recurrence) -> float:
+        """Return minus the predicted seconds, q in the unit of the likely upper end."""
+        key = q.w.tobytes() + q.a.tobytes()
+        if key not in self._known:
+            self._known[key] = -math.inf
+            if certified_minimum(q, (0.0, self.probe.safe)).bound > 0:
+                mine = self.in_unit(q)
+                self._known[key] = -self.space.seconds(mine, self.space.iterations(mine))
+        return self._known[key]
+
+    def in_unit(self, q: Recurrence) -> Recurrence:
+        """Return q for the scaled operator."""
+        return (1.0 / self.probe.upper) * q.affine(1.0 / self.probe.upper)
+
+
+def composed(first: Recurrence, second: Recurrence) -> Recurrence:
+    """Return ``q1(z) q2(z q1(z) / u) / u``, u being the maximum of ``z q1`` on [0, 1].
+
+    Parameters
+    ----------
+    first, second : Recurrence
+        Positive approximations to the inverse on (0, 1].
+
+    Examples
+    --------
+    >>> from spectool.polynomials import chebyshev_inverse
+    >>> q = composed(chebyshev_inverse((0.1, 1.0), 2), chebyshev_inverse((0.2, 1.0), 2))
+    >>> q.degree, bool(abs(0.5 * q(0.5) - 1) < 0.2)
+    (8, True)
+    """
+    z = np.linspace(0.0, 1.0, 20 * (first.degree + 2))
+    u = float((z * first(z)).max()) * (1.0 + 1e-6)
+    degree = (first.degree + 1) * (second.degree + 1) - 1
+
+    def values(x: FloatArray) -> FloatArray:
+        inside = first(x)
+        return np.asarray(inside * second(x * inside / u) / u)
+
+    q, _ = chebyshev_interpolant(values, (0.0, 1.0), degree=degree, name="composition")
+    return q
+
+
+def _searched(
+    space: CgSpace,
+    options: Sequence[Option],
+    deadline: float,
+    rng: np.random.Generator,
+    n_tree: int | None,
+) -> tuple[list[Option], float]:
+    """Return what the tree found, if that pays, and how many times quicker than the best it is.
+
+    Compared by simulation, which also counts the best of the others; a network had a say in the
+    count of that one, so the tree's is changed by as much.
+    """
+    left = deadline - time.perf_counter()
+    polynomials = [o for o in options if o.recurrence is not None and not o.action["deflate"]]
+    if (n_tree is None and left < SHORTEST) or not polynomials:
+        return [], 1.0
+    best = min(polynomials, key=lambda option: option.seconds)
+    environment = CgEnvironment(space, scaled_probe(space.spectrum))
+    limits: dict[str, Any] = {"n_iterations": n_tree} if n_tree else {"max_time": left}
+    result = search(environment, _Draft(), rng=rng, **limits)
+    draft = _Draft()
+    for kind, values in result.path:
+        if kind != "stop":
+            draft = environment.step(draft, kind, values).state
+    if draft.q is None or best.recurrence is None:
+        return [], 1.0
+    q = environment.in_unit(draft.q)
+    simulated, iterations = space.iterations(best.recurrence), space.iterations(q)
+    gain = space.seconds(best.recurrence, simulated) / space.seconds(q, iterations)
+    if gain < 1.0 / (1.0 - LEAST_GAIN):
+        return [], gain
+    told = best.counts.products / (space.n_rhs * simulated)
+    title = "composition" if draft.q.name == "composition" else "Chebyshev, tuned"
+    return list(space.option(title, q, max(told * iterations, 1.0))), gain
