@@ -13,7 +13,7 @@ from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.learned.features import scaled_probe
 from spectool.planner.costs import OperatorCosts
 from spectool.planner.plan import Counts, Option, PlanCosts
-from spectool.planner.systems import CgEnvironment, CgSpace, _Draft, composed
+from spectool.planner.systems import CgEnvironment, CgSpace, Draft, composed
 from spectool.polynomials import chebyshev_inverse
 
 SEED = 299_792_458
@@ -93,9 +93,9 @@ def test_what_the_tree_finds_is_at_least_what_it_began_with(A, fixed_costs):
     from spectool.planner import search
 
     start = [(("first", 8), (1.0 / 81.0,)), ("stop", ())]
-    begun = environment.step(_Draft(), *start[0])
+    begun = environment.step(Draft(), *start[0])
     known = environment.step(begun.state, *start[1]).reward
-    result = search(environment, _Draft(), rng=SEED, n_iterations=40, incumbent=start)
+    result = search(environment, Draft(), rng=SEED, n_iterations=40, incumbent=start)
     assert result.reward >= known
 
 
@@ -118,7 +118,7 @@ def test_odd_degrees_are_held_against_the_safe_end(A):
         CgSpace(spectrum, costs, 1e-8, 1, single=False),
         scaled_probe(spectrum)._replace(safe=5.0),
     )
-    state = environment.step(_Draft(), ("first", 1), (0.3,)).state
+    state = environment.step(Draft(), ("first", 1), (0.3,)).state
     assert environment.step(state, "stop", ()).reward == -np.inf
 
 

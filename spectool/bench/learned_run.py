@@ -1,4 +1,4 @@
-"""The parts of ``bench learned``: choices among designs."""
+"""The parts of ``bench learned``: choices among designs, and plans."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ from spectool.bench.learned_designs import (
     design_tables,
     logs,
 )
+from spectool.bench.learned_planning import (
+    PlanningRow,
+    SearchRow,
+    planning_bars,
+    planning_jobs,
+    planning_tables,
+)
 from spectool.bench.machine import Machine, describe
 from spectool.bench.records import write_jsonl
 from spectool.bench.run import SEED
@@ -30,13 +37,16 @@ from spectool.bench.run import SEED
 class Part(NamedTuple):
     """One part of the benchmark: its rows' type, steps, tables and promises."""
 
-    row: type[Any]
+    row: type[Any] | tuple[type[Any], ...]
     jobs: Callable[..., Iterator[Job[Any]]]
     tables: Callable[[Sequence[Any]], RenderableType]
     bars: Callable[[Sequence[Any]], list[Bar]]
 
 
-PARTS = {"designs": Part(DesignRow, design_jobs, design_tables, design_bars)}
+PARTS = {
+    "designs": Part(DesignRow, design_jobs, design_tables, design_bars),
+    "planning": Part((PlanningRow, SearchRow), planning_jobs, planning_tables, planning_bars),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

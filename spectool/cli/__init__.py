@@ -114,7 +114,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="funm: honesty, rivals or large; dense: iterations, polar, roots, planning or "
-            "robust; learned: designs; repeatable, all by default."
+            "robust; learned: designs or planning; repeatable, all by default."
         ),
     ] = None,
     method: Annotated[

@@ -42,7 +42,7 @@ from spectool.polynomials import (
 )
 from spectool.spectrum import Spectrum
 
-__all__ = ["CgSpace", "Found", "cg_options", "composed"]
+__all__ = ["CgEnvironment", "CgSpace", "Draft", "Found", "cg_options", "composed"]
 
 DEGREES = (2, 4, 6, 8, 12, 16, 24, 32)
 DEFLATED = (5, 10, 20, 50)
@@ -264,7 +264,7 @@ def _without(virtual: CompletedSpectrum, k: int) -> CompletedSpectrum:
 # --- what is continuous ------------------------------------------------------------------------
 
 
-class _Draft(NamedTuple):
+class Draft(NamedTuple):
     """A polynomial under way: its degree and lower end, over the likely upper end."""
 
     degree: int = 0
@@ -287,14 +287,14 @@ class CgEnvironment:
         self.space, self.probe = space, probe
         self._known: dict[bytes, float] = {}
 
-    def kinds(self, state: _Draft) -> Sequence[Any]:
+    def kinds(self, state: Draft) -> Sequence[Any]:
         """Begin with a degree; then stop, or compose."""
         if state.q is None:
             return [("first", d) for d in (*INNER, *(d for d in DEGREES if d not in INNER))]
         inner = state.degree if state.degree in INNER else None
         return ["stop"] if inner is None else ["stop", *(("then", d) for d in OUTER)]
 
-    def ranges(self, state: _Draft, kind: Any) -> tuple[Range, ...]:  # noqa: ARG002 - protocol
+    def ranges(self, state: Draft, kind: Any) -> tuple[Range, ...]:  # noqa: ARG002 - protocol
         """Return the range of the lower end of the interval; none to stop."""
         if kind == "stop":
             return ()
@@ -303,7 +303,7 @@ class CgEnvironment:
 
     def suggestions(
         self,
-        state: _Draft,  # noqa: ARG002 - the protocol's
+        state: Draft,  # noqa: ARG002 - the protocol's
         kind: Any,
     ) -> Iterable[tuple[float, ...]]:
         """Return lower ends tied to the degree."""
@@ -312,7 +312,7 @@ class CgEnvironment:
         m = kind[1] + 1
         return [(min(1.0 / (c * m * m), 0.5),) for c in (2.0, 0.5, 8.0)]
 
-    def step(self, state: _Draft, kind: Any, values: tuple[float, ...]) -> Transition[_Draft]:
+    def step(self, state: Draft, kind: Any, values: tuple[float, ...]) -> Transition[Draft]:
         """Return the polynomial; minus its predicted seconds once it is complete."""
         if kind == "stop":
             assert state.q is not None
@@ -320,11 +320,11 @@ class CgEnvironment:
         degree = kind[1]
         q = chebyshev_inverse((values[0], 1.0), degree)
         if state.q is None:
-            return Transition(_Draft(degree, values[0], q), 0.0, False)
+            return Transition(Draft(degree, values[0], q), 0.0, False)
         whole = composed(state.q, q)
-        return Transition(_Draft(degree, values[0], whole), self.reward(whole), True)
+        return Transition(Draft(degree, values[0], whole), self.reward(whole), True)
 
-    def rollouts(self, state: _Draft) -> Iterable[Iterable[tuple[Any, tuple[float, ...]]]]:
+    def rollouts(self, state: Draft) -> Iterable[Iterable[tuple[Any, tuple[float, ...]]]]:
         """Stop; from the root, first take what is tied to degree 8."""
         stop: tuple[Any, tuple[float, ...]] = ("stop", ())
         return [[stop]] if state.q is not None else [[(("first", 8), (1.0 / 81.0,)), stop]]
@@ -390,8 +390,8 @@ def _searched(
     best = min(polynomials, key=lambda option: option.seconds)
     environment = CgEnvironment(space, scaled_probe(space.spectrum))
     limits: dict[str, Any] = {"n_iterations": n_tree} if n_tree else {"max_time": left}
-    result = search(environment, _Draft(), rng=rng, **limits)
-    draft = _Draft()
+    result = search(environment, Draft(), rng=rng, **limits)
+    draft = Draft()
     for kind, values in result.path:
         if kind != "stop":
             draft = environment.step(draft, kind, values).state
