@@ -46,7 +46,7 @@ LARGE = 12_000
 MARGIN = 2.0
 """A design that needs this many times plain CG's matvecs per degree and one is stopped."""
 AUTO, SELECTOR, COMPLETION, BOTH, LEARNED, ORACLE = (
-    "auto",
+    "fixed, simulated",
     "selector",
     "completion",
     "both",
@@ -54,7 +54,7 @@ AUTO, SELECTOR, COMPLETION, BOTH, LEARNED, ORACLE = (
     "best in hindsight",
 )
 CHOOSERS = {
-    AUTO: "what method='auto' takes if told the degree",
+    AUTO: "fixed designs by simulation, as where a probe is unlike those of training",
     SELECTOR: "the selector alone",
     COMPLETION: "CG simulated on the completed spectrum, alone",
     BOTH: "the mean of both",

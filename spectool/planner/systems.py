@@ -192,13 +192,17 @@ def cg_options(
     n_tree : int or None
         Iterations of the tree search in place of the deadline: repeatable.
     """
+    begun = time.perf_counter()
     options: list[Option] = []
     # Unscaled CG has another spectrum, which no one probed: it is priced like Jacobi's.
     name, method = ("CG with Jacobi", "jacobi") if scaled else ("CG", "none")
     options += space.option(name, None, space.plain, method=method)
     judged = sorted(_enumerated(space), key=lambda entry: entry[0])
+    # Where nobody says how long planning may take, simulating takes a small share of the solve.
+    share = TREE_SHARE * space.n_rhs * min((entry[0] for entry in judged), default=0.0)
+    least = begun + share if deadline is None and n_tree is None else math.inf
     for rank, (_, title, q, iterations) in enumerate(judged):
-        if rank < SHORT:
+        if rank < SHORT and (rank == 0 or time.perf_counter() < least):
             iterations = math.sqrt(iterations * space.iterations(q))
         options += space.option(title, q, iterations)
     if space.n_rhs > 1:
