@@ -71,7 +71,9 @@ def restarted_funm(task: Task, *, restart: int = RESTART) -> Answer:
             answers.append((indices, j, y))
             error[indices, j] = 0.0 if norm == 0 else np.inf
             for index, series in zip(indices, column.series, strict=False):
-                error[index, j], rounding[index, j] = norm * series.error, norm * series.rounding
+                if series.error <= series.norm:  # else no digit is known
+                    error[index, j] = norm * series.error
+                rounding[index, j] = norm * series.rounding
             rounding[indices, j] += lost
             n_reductions += 3 * column.process.steps + 1
             steps = max(steps, column.process.steps)
