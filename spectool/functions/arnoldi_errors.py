@@ -173,8 +173,8 @@ def _integral(p: int, z: complex, projection: Projection) -> tuple[float, float]
 def _norm_estimate(E: Array) -> float:
     """Return the 2-norm of E, shape (k, k), to some percent."""
     x = np.random.default_rng(602_214_076).standard_normal(len(E))
-    size = 0.0
+    size, adjoint = 0.0, E.conj().T if np.iscomplexobj(E) else E.T
     for _ in range(5):
-        x = E.conj().T @ (E @ (x / max(float(np.linalg.norm(x)), 1e-300)))
+        x = adjoint @ (E @ (x / max(float(np.linalg.norm(x)), 1e-300)))
         size = float(np.sqrt(np.linalg.norm(x)))
     return size

@@ -93,6 +93,13 @@ def plan(
     NotPositiveDefiniteError
         If a Ritz value is negative where A must be positive definite.
 
+    Notes
+    -----
+    Cost: at most 24 matvecs for the probe; where A is stored, the time of some 10 to lay it out, as
+    verbs will; simulated CG on at most 2048 nodes; what the tree search is given. Counts are ratios
+    to a simulated plain CG: right to ten per cent between options, to a factor of two by
+    themselves.
+
     References
     ----------
     .. [1] Kim, Dwaraknath, Geng and Pilanci, arXiv:2507.03833 (2025).
