@@ -624,3 +624,10 @@ def test_large_matrices_are_tested_for_symmetry_by_products(monkeypatch, rng):
     assert st.cg(rounded, np.ones(900), M=M).converged
     huge = 1e200 * A  # norms of products overflow: entries are compared after all
     assert st.cg(huge, np.ones(900), M=st.preconditioner(huge, method="jacobi")).converged
+
+
+def test_degrees_that_no_network_knows_are_simulated(fixed_costs):
+    M = st.preconditioner(st.gallery.poisson((60, 60)), degree=64, rng=SEED)
+    methods = [candidate.method for candidate in M.report.candidates if candidate.degree]
+    assert sorted(methods) == ["chebyshev", "chebyshev", "chebyshev4"]
+    assert M.recurrence.degree == 64

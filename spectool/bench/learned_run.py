@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,19 +93,48 @@ class LearnedRun:
         write_jsonl(path, self.rows, context)
 
     def draw(self, path: Path) -> bool:
-        """Draw the overheads of choosers beside the best fixed design; False without any."""
-        rows = [row for row in self.rows if isinstance(row, DesignRow)]
-        if not rows:
-            return False
-        table: dict[str, dict[str, float]] = {}
-        for degree in dict.fromkeys(row.degree for row in rows):
-            means = {"best fixed design": logs(rows, degree, best_fixed(rows, degree)).mean()}
-            means |= {label: logs(rows, degree, label).mean() for label in CHOOSERS}
-            table[f"degree {degree}"] = {name: math.exp(mean) for name, mean in means.items()}
-        ax = plotting.blank_axes((7.4, 3.6))
-        plotting.dots(table, ax=ax, label="matvecs over those of plain CG, geometric mean")
-        plotting.save(ax, path)
-        return True
+        """Draw overheads of choosers, and true against predicted seconds; False without any.
+
+        One panel each; the suffix of the path is the format.
+        """
+        draws: list[Callable[[Any], Any]] = []
+        designs = [row for row in self.rows if isinstance(row, DesignRow)]
+        if designs:
+            draws.append(lambda ax: _draw_designs(designs, ax))
+        points = _predictions(row for row in self.rows if isinstance(row, PlanningRow))
+        if points:
+            draws.append(lambda ax: _draw_predictions(points, ax))
+        panels = plotting.blank_panels(len(draws), (7.4, 4.6)) if draws else []
+        for draw, ax in zip(draws, panels, strict=True):
+            draw(ax)
+        if panels:
+            plotting.save(panels[0], path)
+        return bool(panels)
+
+
+def _draw_designs(rows: Sequence[DesignRow], ax: Any) -> None:
+    table: dict[str, dict[str, float]] = {}
+    for degree in dict.fromkeys(row.degree for row in rows):
+        means = {"best fixed design": logs(rows, degree, best_fixed(rows, degree)).mean()}
+        means |= {label: logs(rows, degree, label).mean() for label in CHOOSERS}
+        table[f"degree {degree}"] = {name: math.exp(mean) for name, mean in means.items()}
+    plotting.dots(table, ax=ax, label="matvecs over those of plain CG, geometric mean")
+    ax.set_title("Designs")
+
+
+def _predictions(rows: Iterable[PlanningRow]) -> dict[str, list[tuple[float, float]]]:
+    """Return pairs (predicted, true seconds) by what kind of option it is."""
+    found: dict[str, list[tuple[float, float]]] = {"chosen": [], "CG": [], "others": []}
+    for row in rows:
+        if math.isfinite(row.predicted) and 0 < row.seconds < math.inf:
+            kind = "chosen" if row.chosen else "CG" if row.plain else "others"
+            found[kind].append((row.predicted, row.seconds))
+    return {kind: pairs for kind, pairs in found.items() if pairs}
+
+
+def _draw_predictions(points: dict[str, list[tuple[float, float]]], ax: Any) -> None:
+    plotting.calibration(points, ax=ax)
+    ax.set_title("Seconds of planned solves")
 
 
 def learned_jobs(
