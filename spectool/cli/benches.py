@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from spectool.bench.dense_run import DenseRun
     from spectool.bench.funm_run import FunmRun
+    from spectool.bench.kernel_bars import Bar
     from spectool.bench.kernel_records import KernelRun
     from spectool.bench.learned_run import LearnedRun
+    from spectool.bench.machine import Machine
 
 
 def bench_kernels(
@@ -83,16 +85,7 @@ def bench_funm(
             seed=seed,
             advance=lambda name, n: bar.update(step, advance=n, description=name),
         )
-    console = Console()
-    Console(width=max(console.width, 120)).print(run.as_tables())
-    for line in run.bars():
-        console.print(str(line), highlight=False, soft_wrap=True)
-    console.print(f"{run.seconds:.0f} s in all", highlight=False)
-    if output is not None:
-        run.write_jsonl(output)
-        console.print(f"results: {output}", highlight=False, soft_wrap=True)
-    if plot is not None and run.draw(plot):
-        console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
+    _show(run, output, plot, width=120)
     return run
 
 
@@ -119,18 +112,9 @@ def bench_dense(
             seed=SEED if seed is None else seed,
             advance=lambda name, n: bar.update(step, advance=n, description=name),
         )
-    console = Console()
-    Console(width=max(console.width, 140)).print(run.as_tables())
-    for line in run.bars():
-        console.print(str(line), highlight=False, soft_wrap=True)
+    _show(run, output, plot, width=140)
     if not run.rows:
-        console.print("nothing was run: the part robust needs torch", highlight=False)
-    console.print(f"{run.seconds:.0f} s in all; BLAS threads: {run.machine.blas}", highlight=False)
-    if output is not None:
-        run.write_jsonl(output)
-        console.print(f"results: {output}", highlight=False, soft_wrap=True)
-    if plot is not None and run.draw(plot):
-        console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
+        Console().print("nothing was run: the part robust needs torch", highlight=False)
     return run
 
 
@@ -156,14 +140,32 @@ def bench_learned(
             seed=SEED if seed is None else seed,
             advance=lambda name, n: bar.update(step, advance=n, description=name),
         )
+    _show(run, output, plot, width=120)
+    return run
+
+
+class _Run(Protocol):
+    """What the benchmarks of several parts bring."""
+
+    @property
+    def machine(self) -> Machine: ...
+    @property
+    def seconds(self) -> float: ...
+    def bars(self) -> list[Bar]: ...
+    def as_tables(self) -> RenderableType: ...
+    def write_jsonl(self, path: Path) -> None: ...
+    def draw(self, path: Path) -> bool: ...
+
+
+def _show(run: _Run, output: Path | None, plot: Path | None, *, width: int) -> None:
+    """Print tables and bars, write rows, draw the picture."""
     console = Console()
-    Console(width=max(console.width, 120)).print(run.as_tables())
+    Console(width=max(console.width, width)).print(run.as_tables())
     for line in run.bars():
         console.print(str(line), highlight=False, soft_wrap=True)
-    console.print(f"{run.seconds:.0f} s in all", highlight=False)
+    console.print(f"{run.seconds:.0f} s in all; BLAS threads: {run.machine.blas}", highlight=False)
     if output is not None:
         run.write_jsonl(output)
         console.print(f"results: {output}", highlight=False, soft_wrap=True)
     if plot is not None and run.draw(plot):
         console.print(f"picture: {plot}", highlight=False, soft_wrap=True)
-    return run
