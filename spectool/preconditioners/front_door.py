@@ -71,9 +71,10 @@ def preconditioner(
 ) -> AnyPreconditioner | Deflation:
     """Return a polynomial preconditioner ``M ~ inv(A)`` for CG, MINRES or GMRES.
 
-    One probe measures the spectrum of ``D^-1/2 A D^-1/2``; every design and degree is priced by
-    simulating CG (MINRES for indefinite A) on it with this machine's costs; the cheapest is
-    returned, Jacobi if nothing promises to beat it. A that is not Hermitian gets the polynomial
+    One probe measures the spectrum of ``D^-1/2 A D^-1/2``. From it a network chooses a design for
+    each degree and predicts the iterations of CG (for indefinite A, and for probes unlike those of
+    its training, designs are simulated); at this machine's costs the cheapest is returned, Jacobi
+    if nothing promises to beat it. A that is not Hermitian gets the polynomial
     that GMRES makes of an equilibrated A. The result fits scipy's ``M=`` and pyamg's.
 
     Parameters
