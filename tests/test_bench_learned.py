@@ -110,11 +110,13 @@ def test_pictures_have_every_chooser(rows, tmp_path):
 def test_command_line(tmp_path):
     path = tmp_path / "learned.jsonl"
     arguments = ["bench", "learned", "--tiny", "--no-progress", "--output", str(path)]
-    result = CliRunner().invoke(app, [*arguments, "--part", "designs"])
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert LEARNED in result.output
     assert BOTH in result.output
+    assert "planned choice" in result.output
     records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert {"designs", "coefficients", "planning", "search"} == {r["part"] for r in records}
     assert {record["degree"] for record in records if record["part"] == "designs"} == {4, 8}
 
 

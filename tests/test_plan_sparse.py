@@ -219,6 +219,34 @@ def test_functions_follow_a_plan(A, fixed_costs):
     assert np.linalg.norm(F @ b - free.y) <= 2e-8 * np.linalg.norm(free.y)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e3])
+def test_plans_know_their_unit(unit, fixed_costs):
+    """A plan for A serves a multiple of A, whether or not the diagonal is constant."""
+    for A in (st.gallery.poisson((30, 30)), st.gallery.jump((30, 30), rng=SEED)):
+        b = np.random.default_rng(SEED).standard_normal(900)
+        subjects = [A, st.estimate_spectrum(A, rng=SEED)]
+        subjects.append(st.estimate_spectrum(A, scaling="symmetric", rng=SEED))
+        for index, subject in enumerate(subjects):
+            plan = st.plan(subject, **QUICK)
+            told = plan.repriced(PlanCosts(DEAR_VECTORS, DEAR_VECTORS))
+            if index == 1 and unit != 1.0:
+                continue  # the spectrum of an unscaled A, whose diagonal nobody told
+            counts = [
+                st.cg(c * A, b, M=st.preconditioner(c * A, plan=told), rtol=1e-8).n_iterations
+                for c in (1.0, unit)
+            ]
+            assert abs(counts[1] - counts[0]) <= 1 + counts[0] // 10
+
+
+def test_signs_of_entries_tell_matrices_apart(fixed_costs, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECTOOL_CACHE", str(tmp_path))
+    off = np.ones((30, 30)) - np.eye(30)
+    definite, indefinite = 20.0 * np.eye(30) + off, 20.0 * np.eye(30) - off
+    st.plan(definite, n_iterations=5, rng=SEED)
+    with pytest.raises(NotPositiveDefiniteError):
+        st.plan(indefinite, n_iterations=5, rng=SEED)
+
+
 def test_filters_follow_a_plan(fixed_costs):
     A = st.gallery.poisson((30, 30))
     found = st.plan(A, "eigs", k=8, **QUICK)
@@ -278,6 +306,12 @@ def test_plans_of_another_kind_are_refused(A, made, fixed_costs):
         st.funm_multiply("exp", A, np.ones(A.shape[0]), plan=made, method="lanczos")
     with pytest.raises(InputError, match="for the task"):
         st.spectral_filter(A, plan=made)
+    lowest = st.plan(A, "eigs", k=3, **QUICK)
+    with pytest.raises(InputError, match="give a plan, or window"):
+        st.spectral_filter(A, (0.0, 1.0), plan=lowest)
+    cosine = st.plan(A, "cos", t=1e-6, **QUICK)
+    with pytest.raises(InputError, match="plan is for t"):
+        st.funm_multiply("cos", A, np.ones(A.shape[0]), t=2e-6, plan=cosine)
     with pytest.raises(InputError, match="positive definite"):
         st.preconditioner(-A, plan=made)
     with pytest.raises(InputError, match="candidates"):

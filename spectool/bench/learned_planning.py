@@ -1,8 +1,8 @@
 """Plans for solving: predicted beside true seconds, and tree search beside enumeration and beam.
 
-Every matrix is planned afresh; the best options of the plan, plain CG with Jacobi and what
-``preconditioner(A)`` takes by itself are then run in turns, with scipy's cg, whose iterations are
-what is priced. Medians; set-up apart, which the plan's and the others' share.
+Every matrix that plain CG solves in more than ``LEAST`` seconds is planned afresh. The best
+``TRIED`` options of the plan, CG with Jacobi, and what ``preconditioner(A)`` takes by itself are
+then run in turns, with scipy's cg, whose iterations are what is priced. Medians; set-up apart.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ class PlanningRow:
 
     def as_record(self) -> dict[str, Any]:
         """Return the fields as a JSON-ready dict."""
-        names = ("matrix", "option", "n", "seconds", "iterations", "chosen", "plain", "planning")
+        names = ("matrix", "option", "n", "iterations", "chosen", "plain", "planning")
         record: dict[str, Any] = {"part": "planning"}
         record |= {name: getattr(self, name) for name in names}
-        for name in ("predicted", "counted"):
+        for name in ("predicted", "counted", "seconds"):
             value = getattr(self, name)
             record[name] = value if math.isfinite(value) else None
         return record
@@ -359,6 +359,9 @@ def _chosen(rows: Sequence[PlanningRow]) -> PlanningRow:
 
 
 def _mean(ratios: Sequence[float]) -> float:
+    """Return the geometric mean, infinite where a run did not end."""
+    if not all(map(math.isfinite, ratios)):
+        return math.inf
     return math.exp(statistics.mean(math.log(ratio) for ratio in ratios))
 
 
@@ -381,7 +384,7 @@ def planning_bars(rows: Sequence[Row]) -> list[Bar]:
         errors += [
             math.log(row.predicted / row.seconds)
             for row in found
-            if math.isfinite(row.predicted) and row.seconds > 0
+            if math.isfinite(row.predicted) and 0 < row.seconds < math.inf
         ]
     near = sum(ratio <= NEAR for ratio in over) / len(over)
     spread = statistics.pstdev(errors)

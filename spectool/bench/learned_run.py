@@ -1,4 +1,4 @@
-"""The parts of ``bench learned``: choices among designs, and plans."""
+"""The parts of ``bench learned``: choices among designs, predicted coefficients, and plans."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from rich.console import Group, RenderableType
 from spectool import plotting
 from spectool.bench.jobs import Advance, Job, checked_parts, matching, nowhere, run_jobs
 from spectool.bench.kernel_bars import Bar
+from spectool.bench.learned_coefficients import (
+    CoefficientRow,
+    coefficient_bars,
+    coefficient_jobs,
+    coefficient_tables,
+)
 from spectool.bench.learned_designs import (
     CHOOSERS,
     DesignRow,
@@ -45,6 +51,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "designs": Part(DesignRow, design_jobs, design_tables, design_bars),
+    "coefficients": Part(CoefficientRow, coefficient_jobs, coefficient_tables, coefficient_bars),
     "planning": Part((PlanningRow, SearchRow), planning_jobs, planning_tables, planning_bars),
 }
 

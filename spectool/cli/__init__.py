@@ -114,7 +114,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="funm: honesty, rivals or large; dense: iterations, polar, roots, planning or "
-            "robust; learned: designs or planning; repeatable, all by default."
+            "robust; learned: designs, coefficients or planning; repeatable, all by default."
         ),
     ] = None,
     method: Annotated[
@@ -331,7 +331,7 @@ def plan(
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(help="selector or completion.")],
+    task: Annotated[str, typer.Argument(help="selector, completion or predictor-TASK-PARADIGM.")],
     output: Annotated[
         Path | None, typer.Option(help="Weights; TASK.npz in this folder if not given.")
     ] = None,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from spectool.errors import InputError
 
 if TYPE_CHECKING:
     from spectool.learned.model import Network
-    from spectool.learned.train import Task
 
 
 def train_network(
@@ -33,14 +33,14 @@ def train_network(
         If torch is not installed.
     """
     from spectool.learned.model import TASKS, save
-    from spectool.learned.train import PROBLEMS, Progress, Settings, train
+    from spectool.learned.train import Progress, default_settings, train
     from spectool.progress import steps_bar
 
     if task not in TASKS:
         raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
-    given = {"epochs": epochs, "seed": seed, "threads": threads}
+    given = {"n_problems": n_problems, "epochs": epochs, "seed": seed, "threads": threads}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    settings = Settings(n_problems or PROBLEMS[task], **chosen)
+    settings = dataclasses.replace(default_settings(task), **chosen)
     output.parent.mkdir(parents=True, exist_ok=True)
     kept = checkpoint or output.with_suffix(".checkpoint")
     with steps_bar(disable=no_progress) as bar:
@@ -54,7 +54,7 @@ def train_network(
             name = f"training, held-out loss {progress.loss:.4f}"
             bar.update(step, completed=progress.done, description=name)
 
-        found = train(cast("Task", task), settings, checkpoint=kept, callback=show)
+        found = train(task, settings, checkpoint=kept, callback=show)
     save(found, output)
     return found
 

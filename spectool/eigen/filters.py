@@ -88,7 +88,7 @@ def spectral_filter(
     spectrum : Spectrum, optional
         A probe of A made before; saves its matvecs.
     plan : Plan, optional
-        What ``spectool.plan(A, "eigs", k=k)`` chose: degree, and the window without one.
+        What ``spectool.plan(A, "eigs", k=k)`` chose: degree and window.
     rng : Generator, int or None
         Seeds the probe.
 
@@ -178,13 +178,15 @@ def _planned(
     """Return window and degree of a plan; raises InputError if it has none, or they clash."""
     if not isinstance(plan, Plan):
         raise InputError(f"plan must be a Plan, as spectool.plan returns; got {plan!r}.")
-    if degree is not None:
-        raise InputError(f"give a plan or a degree, not both; got degree={degree}.")
+    if degree is not None or window is not None:
+        raise InputError(
+            f"give a plan, or window and degree; got window={window} and degree={degree} besides."
+        )
     action = plan.checked("eigs", operator.n).chosen.action
     if not action["degree"]:
         raise InputError("plan says that ARPACK without a filter is the quickest; use eigsh(A).")
     low, high = action["window"]
-    return (low, high) if window is None else window, int(action["degree"])
+    return (low, high), int(action["degree"])
 
 
 def _checked_window(window: Any) -> Interval:

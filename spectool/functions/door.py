@@ -103,7 +103,12 @@ def planned_method(plan: Any, asked: Asked, operator: Operator, method: Method) 
         raise InputError(f"give a plan or a method, not both; got method={method!r}.")
     if len(asked.targets) != 1:
         raise InputError("a plan is for one function at one time; leave it out for several.")
-    found: Method = plan.checked(asked.targets[0].function.name, operator.n).chosen.action["method"]
+    target = asked.targets[0]
+    found: Method = plan.checked(target.function.name, operator.n).chosen.action["method"]
+    if target.t != plan.options["t"]:
+        raise InputError(
+            f"plan is for t={plan.options['t']:g}; this is t={target.t:g}. Plan again."
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Learned choices among classical designs: features, portfolio, networks, and a guarded decision.
+"""Learned choices among classical designs, completed spectra, and predicted coefficients.
 
 ``train`` needs torch, and is imported where it is used.
 """
@@ -8,6 +8,7 @@ from spectool.learned.decision import Decision, choose
 from spectool.learned.features import features
 from spectool.learned.model import Network, network
 from spectool.learned.portfolio import NAMES, Member, member
+from spectool.learned.predictor import Prediction, Predictor
 
 __all__ = [
     "NAMES",
@@ -15,6 +16,8 @@ __all__ = [
     "Decision",
     "Member",
     "Network",
+    "Prediction",
+    "Predictor",
     "choose",
     "completed",
     "features",

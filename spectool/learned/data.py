@@ -174,7 +174,7 @@ def selector_data(
     advance : callable, optional
         Called after every problem.
     """
-    parts = _drawn(lambda i: _selector_rows(seed, i), problems, threads, advance)
+    parts = drawn(lambda i: _selector_rows(seed, i), problems, threads, advance)
     none = SelectorData(
         np.empty((0, SIZE + DEGREE_SIZE)), np.empty((0, len(NAMES))), np.empty(0), np.empty(0)
     )
@@ -190,17 +190,18 @@ def completion_data(
     advance: Callable[[], None] | None = None,
 ) -> CompletionData:
     """Draw spectra and their probes; arguments as in `selector_data`."""
-    parts = _drawn(lambda i: _completion_row(seed, i), problems, threads, advance)
+    parts = drawn(lambda i: _completion_row(seed, i), problems, threads, advance)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return CompletionData(*columns)
 
 
-def _drawn(
+def drawn(
     row: Callable[[int], Rows | None],
     problems: Sequence[int],
     threads: int,
     advance: Callable[[], None] | None,
 ) -> list[Rows]:
+    """Return the rows of problems in their order; None is left out."""
     found: list[Rows] = []
     with ThreadPoolExecutor(threads) as pool:
         try:

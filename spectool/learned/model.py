@@ -20,9 +20,13 @@ from scipy.special import erf
 
 from spectool._types import Array, FloatArray
 from spectool.errors import InputError
+from spectool.learned.recurrences import PARADIGMS, PREDICTED
 
 FOLDER: Final = Path(__file__).parent / "weights"
-TASKS: Final = ("selector", "completion")
+PREDICTORS: Final = tuple(
+    f"predictor-{task}-{paradigm}" for task in PREDICTED for paradigm in PARADIGMS
+)
+TASKS: Final = ("selector", "completion", *PREDICTORS)
 FORMAT: Final = "spectool.learned/1"
 CLAMP: Final = 4.0
 """Standardized features are clamped to this many standard deviations."""
@@ -152,8 +156,8 @@ def network(task: str) -> Network:
 
     Parameters
     ----------
-    task : {"selector", "completion"}
-        Which.
+    task : str
+        "selector", "completion" or "predictor-TASK-PARADIGM".
 
     Raises
     ------

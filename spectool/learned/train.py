@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,11 +29,12 @@ from spectool._types import FloatArray
 from spectool.errors import BackendUnavailableError, InputError
 from spectool.learned.completion import LEVELS
 from spectool.learned.data import DEGREES, completion_data, selector_data
-from spectool.learned.model import CLAMP, FORMAT, TASKS, Network
+from spectool.learned.model import CLAMP, FORMAT, PREDICTORS, TASKS, Network
 from spectool.learned.portfolio import NAMES
 from spectool.learned.synthetic import FAMILIES, HELD_OUT
 
-Task: TypeAlias = Literal["selector", "completion"]
+Task: TypeAlias = str
+"""One of ``model.TASKS``."""
 VERSION = 1
 WORST = 1.5
 """Log-overheads are cut to this: how bad a bad design is need not be learned."""
@@ -48,7 +49,7 @@ NEAREST = 0.05
 """Least such distance."""
 CHUNK = 100
 """Problems between two writes of the data that are kept."""
-PROBLEMS = {"selector": 2600, "completion": 4000}
+PROBLEMS = {"selector": 2600, "completion": 4000} | dict.fromkeys(PREDICTORS, 8000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Settings:
         Epochs without a better validation loss after which training ends.
     seed : int
         Decides data, initial weights and the order of rows.
+    objective : {"pcg", "kaporin", "condition"}
+        What "predictor-solve-..." makes small.
     threads : int
         Problems drawn at a time, and torch's threads.
     """
@@ -87,7 +90,15 @@ class Settings:
     decay: float = 1e-2
     patience: int = 25
     seed: int = 271_828_182
+    objective: str = "pcg"
     threads: int = 2
+
+
+def default_settings(task: Task) -> Settings:
+    """Return the settings that the shipped network of a task was trained with."""
+    if task in PREDICTORS:
+        return Settings(PROBLEMS[task], epochs=12, width=64, members=1)
+    return Settings(PROBLEMS[task])
 
 
 class Progress(NamedTuple):
@@ -102,7 +113,7 @@ class Progress(NamedTuple):
 Callback: TypeAlias = Callable[[Progress], None]
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Features, targets and whether held out, from either kind of data."""
 
     features: FloatArray
@@ -121,8 +132,8 @@ def train(
 
     Parameters
     ----------
-    task : {"selector", "completion"}
-        Which.
+    task : str
+        "selector", "completion" or "predictor-TASK-PARADIGM".
     settings : Settings, optional
         Sizes and seed.
     checkpoint : Path, optional
@@ -145,10 +156,15 @@ def train(
     """
     if task not in TASKS:
         raise InputError(f"task must be one of {TASKS}; got {task!r}.")
-    settings = settings or Settings(PROBLEMS[task])
+    settings = settings or default_settings(task)
+    kind: type[Run] = Run
+    if task in PREDICTORS:
+        from spectool.learned.train_predictor import PredictorRun
+
+        kind = PredictorRun
     torch = _torch()
     tell = callback or (lambda _: None)
-    rows = _load_rows(task, settings, checkpoint, tell)
+    rows = kind.expanded(_load_rows(task, settings, checkpoint, tell), task, settings)
     kept = rows.held_out > 0
     if kept.all() or not kept.any():
         raise InputError(f"n_problems={settings.n_problems} gives no rows; take more.")
@@ -158,7 +174,7 @@ def train(
         np.maximum(trained.std(axis=0), 1e-3),
         *np.quantile(trained, [0.001, 0.999], axis=0),
     )
-    run = _Run(torch, task, settings, rows, moments)
+    run = kind(torch, task, settings, rows, moments)
     if checkpoint is not None and checkpoint.is_file():
         run.restore(checkpoint)
     while not run.finished:
@@ -179,17 +195,17 @@ def _torch() -> Any:
     return torch
 
 
-def _load_rows(task: Task, settings: Settings, checkpoint: Path | None, tell: Callback) -> _Rows:
+def _load_rows(task: Task, settings: Settings, checkpoint: Path | None, tell: Callback) -> Rows:
     """Draw the data, going on from what an earlier run with the same settings has kept."""
     file = None if checkpoint is None else checkpoint.with_suffix(".data.npz")
     label = json.dumps([VERSION, task, settings.n_problems, settings.seed])
-    parts: list[_Rows] = []
+    parts: list[Rows] = []
     done = 0
     if file is not None and file.is_file():
         with np.load(file, allow_pickle=False) as stored:
             if str(stored["label"]) == label:
                 done = int(stored["done"])
-                parts = [_Rows(stored["features"], stored["targets"], stored["held_out"])]
+                parts = [Rows(stored["features"], stored["targets"], stored["held_out"])]
 
     def advance() -> None:
         nonlocal done
@@ -207,24 +223,30 @@ def _load_rows(task: Task, settings: Settings, checkpoint: Path | None, tell: Ca
     return parts[0]
 
 
-def _drawn(task: Task, problems: range, settings: Settings, advance: Callable[[], None]) -> _Rows:
+def _drawn(task: Task, problems: range, settings: Settings, advance: Callable[[], None]) -> Rows:
     seed, threads = settings.seed, settings.threads
     if task == "selector":
         found = selector_data(problems, seed, threads=threads, advance=advance)
-        return _Rows(found.features, np.minimum(found.overheads, WORST), found.held_out)
+        return Rows(found.features, np.minimum(found.overheads, WORST), found.held_out)
+    if task in PREDICTORS:
+        from spectool.learned.train_predictor import predictor_rows
+
+        return predictor_rows(problems, seed + 2, threads, advance)
     drawn = completion_data(problems, seed + 1, threads=threads, advance=advance)
-    return _Rows(drawn.features, drawn.corrections, drawn.held_out)
+    return Rows(drawn.features, drawn.corrections, drawn.held_out)
 
 
-def _joined(parts: list[_Rows]) -> _Rows:
-    return _Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+def _joined(parts: list[Rows]) -> Rows:
+    return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-class _Run:
+class Run:
     """One training run: what a checkpoint holds."""
 
+    gain = 0.1  # of the last layer: an untrained completion is the classical one
+
     def __init__(
-        self, torch: Any, task: Task, settings: Settings, rows: _Rows, moments: tuple[Any, ...]
+        self, torch: Any, task: Task, settings: Settings, rows: Rows, moments: tuple[Any, ...]
     ) -> None:
         self.torch, self.task, self.settings, self.rows = torch, task, settings, rows
         self.moments = moments
@@ -235,13 +257,13 @@ class _Run:
         self.x, self.y = (torch.from_numpy(part[~kept]) for part in (x, y))
         self.x_kept, self.y_kept = (torch.from_numpy(part[kept]) for part in (x, y))
         generator = torch.Generator().manual_seed(settings.seed)
-        sizes = [x.shape[1], *[settings.width] * settings.depth, y.shape[1]]
+        sizes = [x.shape[1], *[settings.width] * settings.depth, self.n_outputs()]
         self.parameters: list[Any] = []
         for inputs, outputs in pairwise(sizes):
             shape = (settings.members, inputs, outputs)
             weight = torch.randn(shape, generator=generator) / math.sqrt(inputs)
-            if outputs == sizes[-1]:
-                weight *= 0.1  # an untrained completion is the classical one
+            if len(self.parameters) == 2 * settings.depth:
+                weight *= self.gain
             self.parameters += [weight, torch.zeros(settings.members, 1, outputs)]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
@@ -254,6 +276,7 @@ class _Run:
 
     @property
     def finished(self) -> bool:
+        """Return whether training is over."""
         waited = self.done - 1 - int(np.argmin(self.losses)) if self.losses else 0
         return self.done >= self.settings.epochs or waited >= self.settings.patience
 
@@ -267,6 +290,7 @@ class _Run:
         return x
 
     def loss(self, found: Any, target: Any) -> Any:
+        """Return the mean loss of all networks."""
         target = target.expand_as(found)
         loss = self.torch.nn.functional.smooth_l1_loss(found, target, beta=BETA)
         if self.task == "selector":
@@ -275,18 +299,39 @@ class _Run:
             loss = loss + (chosen * regret).sum(dim=-1).mean()
         return loss
 
+    @staticmethod
+    def expanded(rows: Rows, task: Task, settings: Settings) -> Rows:
+        """Return the rows to train on."""
+        del task, settings
+        return rows
+
+    def n_outputs(self) -> int:
+        """Return how many numbers the network gives."""
+        return int(self.rows.targets.shape[1])
+
+    def batches(self, order: Any) -> list[Any]:
+        """Return the rows of every step."""
+        size = self.settings.batch
+        return [order[k : k + size] for k in range(0, len(order), size)]
+
+    def step(self) -> None:
+        """Update the parameters."""
+        self.optimizer.step()
+
     def epoch(self) -> None:
+        """Pass over the rows once, and validate."""
         settings, torch = self.settings, self.torch
         order = np.random.default_rng([settings.seed, self.done]).permutation(len(self.x))
-        steps = math.ceil(len(order) / settings.batch)
+        batches = self.batches(order)
+        steps = len(batches)
         for k in range(steps):
             share = (self.done * steps + k) / (settings.epochs * steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.rate * _one_cycle(share)
-            rows = torch.from_numpy(order[k * settings.batch : (k + 1) * settings.batch])
+            rows = torch.from_numpy(batches[k])
             self.optimizer.zero_grad()
             self.loss(self.forward(self.x[rows]), self.y[rows]).backward()
-            self.optimizer.step()
+            self.step()
         with torch.no_grad():
             found = self.forward(self.x_kept).mean(dim=0, keepdim=True)
             value = float(self.loss(found, self.y_kept))
@@ -296,6 +341,7 @@ class _Run:
         self.done += 1
 
     def store(self, path: Path) -> None:
+        """Write a checkpoint."""
         state = {
             "label": self._label(),
             "done": self.done,
@@ -309,6 +355,7 @@ class _Run:
         partial.replace(path)  # Ctrl-C leaves the old one or the new one
 
     def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same settings."""
         state = self.torch.load(path, weights_only=True)
         if state["label"] != self._label():
             raise InputError(
@@ -340,12 +387,26 @@ class _Run:
             chosen = found.argmin(axis=1)
             optimism = (targets - found)[rows, chosen].mean()
             card["training"]["optimism"] = float(optimism)
-        card["scores"] = cast("dict[str, Any]", _scores(self.task, net, features, targets))
+        card["scores"] = self.scores(net)
         return net
+
+    def scores(self, net: Network) -> dict[str, float]:
+        """Return how well held-out families are predicted."""
+        kept = self.rows.held_out > 0
+        return _scores(self.task, net, self.rows.features[kept], self.rows.targets[kept])
+
+    def outputs(self) -> list[str]:
+        """Return names of the outputs."""
+        return list(NAMES) if self.task == "selector" else [f"{p:.4g}" for p in LEVELS]
+
+    def loss_name(self) -> str:
+        """Return what the card says of the loss."""
+        return "smooth L1" + (
+            " + softmin regret" if self.task == "selector" else " of log10 quantiles"
+        )
 
     def _card(self) -> dict[str, Any]:
         s = self.settings
-        names = list(NAMES) if self.task == "selector" else [f"{p:.4g}" for p in LEVELS]
         return {
             "format": FORMAT,
             "task": self.task,
@@ -368,11 +429,10 @@ class _Run:
                 "depth": s.depth,
                 "members": s.members,
                 "optimizer": f"AdamW, one cycle to {s.rate:g}, decay {s.decay:g}, batch {s.batch}",
-                "loss": "smooth L1"
-                + (" + softmin regret" if self.task == "selector" else " of log10 quantiles"),
+                "loss": self.loss_name(),
             },
             "scores": {},
-            "outputs": names,
+            "outputs": self.outputs(),
         }
 
 

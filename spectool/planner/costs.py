@@ -237,15 +237,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SPECTOOL_CACHE") or platformdirs.user_cache_dir("spectool"))
 
 
-def _cache_file(name: str) -> Path:
+def machine_mark() -> str:
+    """Return what tells this machine, and the threads that it may use, from others."""
     # What decides thread counts decides costs.
     threads = "-".join(
         os.environ.get(name, "")
         for name in ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
     )
     host = f"{platform.node() or 'host'}-{platform.machine()}-{os.cpu_count()}-{threads}"
-    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
-    return cache_folder() / f"{name}-3-{safe}.json"
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in host)
+
+
+def _cache_file(name: str) -> Path:
+    return cache_folder() / f"{name}-3-{machine_mark()}.json"
 
 
 def measure() -> Costs:

@@ -21,9 +21,10 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from spectool.backends.cpu import CpuBackend
 from spectool.errors import InputError
 from spectool.operators import Operator
-from spectool.planner.costs import OperatorCosts, cache_folder
+from spectool.planner.costs import OperatorCosts, cache_folder, machine_mark
 from spectool.polynomials import Recurrence
 
 __all__ = ["Counts", "Option", "Plan", "PlanCosts", "fingerprint", "recall", "remember"]
@@ -97,7 +98,8 @@ class Option:
     name : str
         In words.
     action : dict
-        What verbs are told: method, degree, precision, deflate, as far as it has them.
+        What verbs are told: method, degree, precision, deflate, as far as it has them; scaling, and
+        the mean diagonal entry that the polynomial is for.
     counts : Counts
         Predicted operations.
     seconds : float
@@ -295,14 +297,14 @@ def _shown(candidates: tuple[Option, ...]) -> Iterator[Option]:
 
 
 def fingerprint(operator: Operator) -> str:
-    """Return what tells a stored matrix from others: a digest of its diagonal and row sums."""
-    facts = operator.row_facts()
-    if facts is None:
+    """Return a digest of a stored matrix, every entry of it; empty where none are stored."""
+    backend = operator.backend
+    if not isinstance(backend, CpuBackend):
         return ""
     digest = hashlib.blake2b(digest_size=12)
     digest.update(f"{operator.n} {operator.nnz} {operator.dtype}".encode())
-    for part in (facts.diagonal, facts.radius):
-        digest.update(np.ascontiguousarray(part).tobytes())
+    for part in (backend.A.indptr, backend.A.indices, backend.A.data):
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 
@@ -331,6 +333,6 @@ def remember(plan: Plan) -> None:
 
 
 def _file(mark: str, task: str, options: dict[str, Any]) -> Path:
-    asked = json.dumps([FORMAT, task, options], sort_keys=True)
+    asked = json.dumps([FORMAT, task, options, machine_mark()], sort_keys=True)
     name = hashlib.blake2b(asked.encode(), digest_size=6).hexdigest()
     return cache_folder() / "plans" / f"{mark}-{name}.json"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def plan(
     candidates: list[Option]
     if task == "solve":
         safe = _single_is_safe(subject, spectrum)
-        space = CgSpace(spectrum, costs, rtol, n_rhs, safe)
+        space = CgSpace(spectrum, costs, rtol, n_rhs, safe, subject.scaling, subject.unit)
         found = cg_options(
             space,
             scaled=subject.scaled,
@@ -174,6 +175,23 @@ class _Subject(NamedTuple):
     spectrum: Spectrum | None
     fingerprint: str
     scaled: bool
+    moved: bool = False
+
+    @property
+    def scaling(self) -> Scaling:
+        """How the operator, or that of the spectrum, is scaled."""
+        if self.operator is None:
+            assert self.spectrum is not None
+            return self.spectrum.scaling
+        return "symmetric" if self.moved else None
+
+    @property
+    def unit(self) -> float | None:
+        """The mean diagonal entry, if it is known."""
+        if self.scaling is not None:
+            return 1.0
+        facts = None if self.operator is None else self.operator.row_facts()
+        return None if facts is None else float(np.mean(facts.diagonal.real, dtype=np.float64))
 
     @property
     def nnz(self) -> int:
@@ -200,16 +218,16 @@ def _checked(
     """Return the options that matter for the task; raises InputError for a wrong one."""
     if task not in TASKS:
         raise InputError(f"task must be one of {', '.join(TASKS)}; got {task!r}.")
-    if not (isinstance(rtol, float | int) and 0 < rtol < 1):
+    if not (isinstance(rtol, Real) and 0 < float(rtol) < 1):
         raise InputError(f"rtol must lie in (0, 1); got {rtol!r}.")
     for name, value in {"n_rhs": n_rhs, "k": k, "n_iterations": n_iterations}.items():
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
         if not (whole or (value is None and name != "n_rhs")):
             raise InputError(f"{name} must be a positive integer; got {value!r}.")
     for name, value in {"max_memory": max_memory, "budget": budget}.items():
-        if value is not None and not (isinstance(value, float | int) and value > 0):
+        if value is not None and not (isinstance(value, Real) and float(value) > 0):
             raise InputError(f"{name} must be positive or None; got {value!r}.")
-    if not (isinstance(t, float | int) and np.isfinite(t)):
+    if not (isinstance(t, Real) and np.isfinite(float(t))):
         raise InputError(f"t must be a finite real number; got {t!r}.")
     if (task == "eigs") != (k is not None):
         raise InputError(f"k belongs to task='eigs', which needs it; got {k!r} for {task!r}.")
@@ -238,7 +256,7 @@ def _subject(A: Any, task: str, cache: bool, options: dict[str, Any]) -> _Subjec
     if task == "solve":
         scale = jacobi_scale(operator)
         if scale is not None and np.ptp(scale) > 0:
-            return _Subject(operator.scaled(scale), None, mark, True)
+            return _Subject(operator.scaled(scale), None, mark, True, True)
         return _Subject(operator, None, mark, scale is not None)
     return _Subject(operator, None, mark, False)
 

@@ -40,7 +40,7 @@ from spectool.polynomials import (
     chebyshev_interpolant,
     chebyshev_inverse,
 )
-from spectool.spectrum import Spectrum
+from spectool.spectrum import Scaling, Spectrum
 
 __all__ = ["CgEnvironment", "CgSpace", "Draft", "Found", "cg_options", "composed"]
 
@@ -90,6 +90,8 @@ class CgSpace:
         Right-hand sides, one after the other.
     single : bool
         Whether single precision inside M is safe.
+    scaling, unit : str or None, float or None
+        How A was scaled, and the mean of its diagonal then, as far as known.
     """
 
     spectrum: Spectrum
@@ -97,6 +99,8 @@ class CgSpace:
     rtol: float
     n_rhs: int
     single: bool
+    scaling: Scaling = None
+    unit: float | None = None
     virtual: CompletedSpectrum = field(init=False)
     plain: int = field(init=False)
     evaluated: int = 0
@@ -153,6 +157,7 @@ class CgSpace:
         for single in (False, True) if self.single and degree else (False,):
             action: dict[str, Any] = {"method": method, "degree": degree}
             action |= {"precision": "float32" if single else "float64", "deflate": deflated}
+            action |= {"scaling": self.scaling, "unit": self.unit}
             title = name + (f", degree {degree}" if degree else "")
             title += (f", deflating {deflated}" if deflated else "") + (", single" * single)
             counts = self.counts(iterations, degree, deflated=deflated, first=first, single=single)

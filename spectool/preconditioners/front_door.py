@@ -174,7 +174,7 @@ def preconditioner(
             "plan=", degree=degree, method=method, base=base, precision=precision,
             spectrum=spectrum, deflate=deflate, scaling=scaling,
         )  # fmt: skip
-        deflate = planned.action["deflate"] or None
+        deflate, scaling = planned.action["deflate"] or None, planned.action["scaling"]
         if planned.recurrence is None:
             method = planned.action["method"]
     if not (base is None or (isinstance(base, str) and base == "jacobi")):

@@ -126,7 +126,7 @@ def hermitian_preconditioner(
             )
         return finish(jacobi, plain, "as asked")
     if planned is not None and planned.recurrence is not None:
-        q = planned.recurrence
+        q = _in_unit(planned.recurrence, planned.action["unit"], operator, scale)
         if indefinite := bad_diagonal(operator):
             raise NotPositiveDefiniteError(f"plan is for a positive definite A, but {indefinite}")
         scaled = operator.recounted() if scale is None else operator.scaled(scale)
@@ -191,6 +191,17 @@ def hermitian_preconditioner(
             reason = f"{single.reason}, in single precision {share:.0%} of the time in double"
             choice = single._replace(reason=reason)
     return finish(*choice[:4], inner if choice.recurrence.degree else None)
+
+
+def _in_unit(
+    q: Recurrence, unit: float | None, operator: Operator, scale: FloatArray | None
+) -> Recurrence:
+    """Return a planned polynomial in the unit of this A: that in which its diagonal averages."""
+    facts = operator.row_facts()
+    if unit is None or facts is None or scale is not None:
+        return q
+    ratio = float(np.mean(facts.diagonal.real, dtype=np.float64)) / unit
+    return q if ratio == 1.0 or not ratio > 0 else (1.0 / ratio) * q.affine(1.0 / ratio)
 
 
 class Inner(NamedTuple):
