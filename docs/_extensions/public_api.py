@@ -13,7 +13,7 @@ from typing import Any
 from scipy.sparse.linalg import LinearOperator
 
 CHANGELOG = Path("..", "CHANGELOG.md")
-GALLERY = ("spectrum", "preconditioner", "funm", "filter")
+GALLERY = ("spectrum", "preconditioner", "learned", "funm", "filter")
 PARTS = ("planner.mcts", "preconditioners.amg", "preconditioners.deflation", "spectrum.kpm")
 """Modules one level down whose functions users call by themselves."""
 
