@@ -13,7 +13,8 @@ from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.learned.features import scaled_probe
 from spectool.planner.costs import OperatorCosts
 from spectool.planner.plan import Counts, Option, PlanCosts
-from spectool.planner.systems import CgEnvironment, CgSpace, Draft, composed
+from spectool.planner.systems import CgSpace
+from spectool.planner.tuning import CgEnvironment, Draft, composed
 from spectool.polynomials import chebyshev_inverse
 
 SEED = 299_792_458
@@ -89,7 +90,7 @@ def test_what_the_tree_finds_is_at_least_what_it_began_with(A, fixed_costs):
     spectrum = st.estimate_spectrum(A, scaling="symmetric", rng=SEED)
     costs = PlanCosts(DEAR_VECTORS, DEAR_VECTORS)
     space = CgSpace(spectrum, costs, 1e-8, 1, single=False)
-    environment = CgEnvironment(space, scaled_probe(spectrum))
+    environment = CgEnvironment(space.price, scaled_probe(spectrum))
     from spectool.planner import search
 
     start = [(("first", 8), (1.0 / 81.0,)), ("stop", ())]
@@ -115,7 +116,7 @@ def test_odd_degrees_are_held_against_the_safe_end(A):
     spectrum = st.estimate_spectrum(A, scaling="symmetric", rng=SEED)
     costs = PlanCosts(DEAR_VECTORS, DEAR_VECTORS)
     environment = CgEnvironment(
-        CgSpace(spectrum, costs, 1e-8, 1, single=False),
+        CgSpace(spectrum, costs, 1e-8, 1, single=False).price,
         scaled_probe(spectrum)._replace(safe=5.0),
     )
     state = environment.step(Draft(), ("first", 1), (0.3,)).state

@@ -30,11 +30,11 @@ from spectool.bench.learned_designs import (
 )
 from spectool.bench.learned_planning import (
     PlanningRow,
-    SearchRow,
     planning_bars,
     planning_jobs,
     planning_tables,
 )
+from spectool.bench.learned_searches import SearchRow
 from spectool.bench.machine import Machine, describe
 from spectool.bench.records import write_jsonl
 from spectool.bench.run import SEED

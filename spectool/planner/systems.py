@@ -21,30 +21,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectool._types import FloatArray
 from spectool.learned import choose, completed, member
 from spectool.learned.completion import CompletedSpectrum
-from spectool.learned.features import Probe, scaled_probe
-from spectool.planner.decisions import Range, Transition
+from spectool.learned.features import scaled_probe
 from spectool.planner.mcts import search
 from spectool.planner.plan import Counts, Option, PlanCosts
+from spectool.planner.tuning import DEGREES, CgEnvironment, Draft
 from spectool.polynomials import (
     Recurrence,
-    certified_minimum,
-    chebyshev_interpolant,
-    chebyshev_inverse,
 )
 from spectool.spectrum import Scaling, Spectrum
 
-__all__ = ["CgEnvironment", "CgSpace", "Draft", "Found", "cg_options", "composed"]
+__all__ = ["CgSpace", "Found", "cg_options"]
 
-DEGREES = (2, 4, 6, 8, 12, 16, 24, 32)
 DEFLATED = (5, 10, 20, 50)
 SHORT = 6
 """Enumerated designs whose CG is simulated; the selector alone judges the others."""
@@ -59,8 +54,6 @@ SHORTEST = 0.02
 """Seconds below which the tree does not begin."""
 SINGLE_GAIN = 0.85
 """Most seconds in single precision over those in double for it to be an option."""
-INNER, OUTER = (1, 2, 4), (1, 2, 4, 8)
-"""Degrees of compositions."""
 VECTORS, REDUCTIONS = 6, 3
 """Vector operations of a CG iteration, and reductions among them."""
 
@@ -168,6 +161,10 @@ class CgSpace:
             double = option.seconds
             yield option
 
+    def price(self, q: Recurrence) -> float:
+        """Return the least predicted seconds with this polynomial, its iterations simulated."""
+        return self.seconds(q, self.iterations(q))
+
     def seconds(self, q: Recurrence, iterations: float) -> float:
         """Return the least predicted seconds with this polynomial."""
         return min(option.seconds for option in self.option("", q, iterations))
@@ -270,116 +267,6 @@ def _without(virtual: CompletedSpectrum, k: int) -> CompletedSpectrum:
     return virtual._replace(nodes=virtual.nodes[kept], weights=virtual.weights[kept])
 
 
-# --- what is continuous ------------------------------------------------------------------------
-
-
-class Draft(NamedTuple):
-    """A polynomial under way: its degree and lower end, over the likely upper end."""
-
-    degree: int = 0
-    low: float = 0.0
-    q: Recurrence | None = None
-
-
-class CgEnvironment:
-    """Chebyshev intervals, and compositions of two, as a sequential decision.
-
-    Parameters
-    ----------
-    space : CgSpace
-        Counts and prices.
-    probe : Probe
-        Of the spectrum.
-    """
-
-    def __init__(self, space: CgSpace, probe: Probe) -> None:
-        self.space, self.probe = space, probe
-        self._known: dict[bytes, float] = {}
-
-    def kinds(self, state: Draft) -> Sequence[Any]:
-        """Begin with a degree; then stop, or compose."""
-        if state.q is None:
-            return [("first", d) for d in (*INNER, *(d for d in DEGREES if d not in INNER))]
-        inner = state.degree if state.degree in INNER else None
-        return ["stop"] if inner is None else ["stop", *(("then", d) for d in OUTER)]
-
-    def ranges(self, state: Draft, kind: Any) -> tuple[Range, ...]:  # noqa: ARG002 - protocol
-        """Return the range of the lower end of the interval; none to stop."""
-        if kind == "stop":
-            return ()
-        m = kind[1] + 1
-        return (Range(1.0 / (64.0 * m * m), 0.5, log=True),)
-
-    def suggestions(
-        self,
-        state: Draft,  # noqa: ARG002 - the protocol's
-        kind: Any,
-    ) -> Iterable[tuple[float, ...]]:
-        """Return lower ends tied to the degree."""
-        if kind == "stop":
-            return [()]
-        m = kind[1] + 1
-        return [(min(1.0 / (c * m * m), 0.5),) for c in (2.0, 0.5, 8.0)]
-
-    def step(self, state: Draft, kind: Any, values: tuple[float, ...]) -> Transition[Draft]:
-        """Return the polynomial; minus its predicted seconds once it is complete."""
-        if kind == "stop":
-            assert state.q is not None
-            return Transition(state, self.reward(state.q), True)
-        degree = kind[1]
-        q = chebyshev_inverse((values[0], 1.0), degree)
-        if state.q is None:
-            return Transition(Draft(degree, values[0], q), 0.0, False)
-        whole = composed(state.q, q)
-        return Transition(Draft(degree, values[0], whole), self.reward(whole), True)
-
-    def rollouts(self, state: Draft) -> Iterable[Iterable[tuple[Any, tuple[float, ...]]]]:
-        """Stop; from the root, first take what is tied to degree 8."""
-        stop: tuple[Any, tuple[float, ...]] = ("stop", ())
-        return [[stop]] if state.q is not None else [[(("first", 8), (1.0 / 81.0,)), stop]]
-
-    def reward(self, q: Recurrence) -> float:
-        """Return minus the predicted seconds, q in the unit of the likely upper end."""
-        key = q.w.tobytes() + q.a.tobytes()
-        if key not in self._known:
-            self._known[key] = -math.inf
-            if certified_minimum(q, (0.0, self.probe.safe)).bound > 0:
-                mine = self.in_unit(q)
-                self._known[key] = -self.space.seconds(mine, self.space.iterations(mine))
-        return self._known[key]
-
-    def in_unit(self, q: Recurrence) -> Recurrence:
-        """Return q for the scaled operator."""
-        return (1.0 / self.probe.upper) * q.affine(1.0 / self.probe.upper)
-
-
-def composed(first: Recurrence, second: Recurrence) -> Recurrence:
-    """Return ``q1(z) q2(z q1(z) / u) / u``, u being the maximum of ``z q1`` on [0, 1].
-
-    Parameters
-    ----------
-    first, second : Recurrence
-        Positive approximations to the inverse on (0, 1].
-
-    Examples
-    --------
-    >>> from spectool.polynomials import chebyshev_inverse
-    >>> q = composed(chebyshev_inverse((0.1, 1.0), 2), chebyshev_inverse((0.2, 1.0), 2))
-    >>> q.degree, bool(abs(0.5 * q(0.5) - 1) < 0.2)
-    (8, True)
-    """
-    z = np.linspace(0.0, 1.0, 20 * (first.degree + 2))
-    u = float((z * first(z)).max()) * (1.0 + 1e-6)
-    degree = (first.degree + 1) * (second.degree + 1) - 1
-
-    def values(x: FloatArray) -> FloatArray:
-        inside = first(x)
-        return np.asarray(inside * second(x * inside / u) / u)
-
-    q, _ = chebyshev_interpolant(values, (0.0, 1.0), degree=degree, name="composition")
-    return q
-
-
 def _searched(
     space: CgSpace,
     options: Sequence[Option],
@@ -397,7 +284,7 @@ def _searched(
     if (n_tree is None and left < SHORTEST) or not polynomials:
         return [], 1.0
     best = min(polynomials, key=lambda option: option.seconds)
-    environment = CgEnvironment(space, scaled_probe(space.spectrum))
+    environment = CgEnvironment(space.price, scaled_probe(space.spectrum))
     limits: dict[str, Any] = {"n_iterations": n_tree} if n_tree else {"max_time": left}
     result = search(environment, Draft(), rng=rng, **limits)
     draft = Draft()
