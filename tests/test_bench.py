@@ -180,6 +180,19 @@ def test_ctrl_c_keeps_finished_rows():
     assert "Ctrl-C" in as_html(run)
 
 
+def test_every_matrix_is_handed_over_when_it_is_finished():
+    contest = task(Contestant("first", fine), Contestant("second", fine))
+    kept = []
+    run = run_suite(
+        suite(tiny("one"), tiny("two")),
+        seed=SEED,
+        tasks={"solve": contest},
+        keep=lambda so_far: kept.append([r.matrix for r in so_far.rows]),
+    )
+    assert kept == [["one"] * 2, ["one"] * 2 + ["two"] * 2]
+    assert kept[-1] == [r.matrix for r in run.rows]
+
+
 def test_ctrl_c_while_warming_up_gives_an_empty_report(tmp_path):
     contest = task(Contestant("us", raising(KeyboardInterrupt()), ours=True))
     run = run_suite(suite(), seed=SEED, tasks={"solve": contest})

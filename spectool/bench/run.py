@@ -68,6 +68,7 @@ def run_suite(
     seed: int = SEED,
     tasks: dict[str, Task] | None = None,
     advance: Callable[[str, int], Any] = lambda _name, _steps: None,
+    keep: Callable[[Run], Any] = lambda _so_far: None,
 ) -> Run:
     """Run every task of a suite on every matrix.
 
@@ -81,6 +82,9 @@ def run_suite(
         What task names mean; the built-in ones.
     advance : callable
         ``advance(matrix, steps)`` moves a progress bar that counts `n_steps`.
+    keep : callable
+        ``keep(run)`` after every matrix, with what is there so far, so that a killed process loses
+        one matrix at most.
     """
     begin = time.perf_counter()
     known = TASKS if tasks is None else tasks
@@ -89,6 +93,11 @@ def run_suite(
     filters: dict[str, SpectralFilter] = {}
     interrupted = False
     machine = describe()
+
+    def so_far() -> Run:
+        seconds = time.perf_counter() - begin
+        return Run(suite, machine, seed, tuple(rows), spectra, filters, seconds, interrupted)
+
     try:
         _warm_up([known[name] for name in suite.tasks], seed)
         for source, names in suite.pairs():
@@ -111,10 +120,10 @@ def run_suite(
                 filters[problem.name] = spectral_filter(
                     problem.A, low_window(problem), spectrum=problem.spectrum, rng=seed
                 )
+            keep(so_far())
     except KeyboardInterrupt:
         interrupted = True
-    seconds = time.perf_counter() - begin
-    return Run(suite, machine, seed, tuple(rows), spectra, filters, seconds, interrupted)
+    return so_far()
 
 
 def n_steps(suite: Suite, tasks: dict[str, Task] | None = None) -> int:

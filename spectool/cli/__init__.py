@@ -192,9 +192,7 @@ def bench(
         chosen = load_suite(suite, only=only)
         if limit is not None:
             chosen = dataclasses.replace(chosen, limit=limit)
-        run = _run(chosen, seed, no_progress)
-        if output is not None:
-            run.write_jsonl(output)
+        run = _run(chosen, seed, no_progress, output)
     console = Console()
     console.print(summary(run.rows), highlight=False, soft_wrap=True)
     if any(task.startswith("solve") for task in chosen.tasks):
@@ -438,7 +436,7 @@ def _blas_threads(threads: int | None) -> None:
             os.environ[name] = str(threads)
 
 
-def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
+def _run(suite: Suite, seed: int | None, no_progress: bool, output: Path | None = None) -> Run:
     from spectool.bench.run import SEED, n_steps, run_suite
     from spectool.bench.tables import as_tables
     from spectool.progress import steps_bar
@@ -449,7 +447,10 @@ def _run(suite: Suite, seed: int | None, no_progress: bool) -> Run:
             suite,
             seed=SEED if seed is None else seed,
             advance=lambda name, n: bar.update(step, advance=n, description=name),
+            keep=lambda so_far: None if output is None else so_far.write_jsonl(output),
         )
+    if output is not None:
+        run.write_jsonl(output)
     Console().print(as_tables(run.rows, suite.title))
     return run
 

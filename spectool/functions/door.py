@@ -186,11 +186,15 @@ class Columns(NamedTuple):
             whole[:, :, int(j)] += Y[:, :, k] if factor == 1 else factor * Y[:, :, k]
         return whole.reshape(len(Y), *self.b.shape)
 
-    def summed(self, errors: FloatArray) -> FloatArray:
-        """Return errors, shape (targets, columns of B), added up per column of b."""
+    def summed(self, errors: FloatArray, *, real: bool) -> FloatArray:
+        """Return errors, shape (targets, columns of B), added up per column of b.
+
+        Those of real answers to real and imaginary parts are orthogonal to each other.
+        """
         whole = np.zeros((len(errors), self.b.reshape(len(self.b), -1).shape[1]))
+        add = np.hypot if real else np.add
         for k, j in enumerate(self.origin):
-            whole[:, int(j)] += errors[:, k]
+            whole[:, int(j)] = add(whole[:, int(j)], errors[:, k])
         return whole
 
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal, eigvalsh_tridiagonal
@@ -37,6 +37,9 @@ CONVERGED = 0.1
 """Residual of a Ritz value, over its distance to the next one, from which it counts as isolated."""
 COPIES = 1e-10
 """Distance of Ritz values, over the largest, within which they are one: copies by rounding."""
+
+
+_GAUSS = np.polynomial.legendre.leggauss(6)
 
 
 class Measure(NamedTuple):
@@ -128,11 +131,16 @@ class Jacobi:
 
         While it is 0, nothing is known yet about how small eigenvalues may be.
         """
-        values = eigvalsh_tridiagonal(self.alpha, self.beta[:-1])
+        known = "eigen" in self.__dict__
+        values = self.eigen[0] if known else eigvalsh_tridiagonal(self.alpha, self.beta[:-1])
         theta, s = self._ritz(int(np.abs(values).argmin()))
         return max(abs(theta) - float(self.beta[-1]) * abs(s), 0.0)
 
     def _ritz(self, index: int) -> tuple[float, float]:
+        """Return a Ritz value and the last component of its eigenvector."""
+        if "eigen" in self.__dict__:
+            values, S = self.eigen
+            return float(values[index]), float(S[-1, index])
         theta, s = eigh_tridiagonal(
             self.alpha, self.beta[:-1], select="i", select_range=(index, index)
         )
@@ -155,7 +163,10 @@ def _outliers(theta: FloatArray, r: FloatArray) -> tuple[int, list[tuple[float, 
     return i, found
 
 
-Rule = Callable[[Jacobi], Errors]
+class Rule(Protocol):
+    """Errors from a Jacobi matrix; the dear estimate is left out where the bound exceeds worth."""
+
+    def __call__(self, jacobi: Jacobi, worth: float = np.inf) -> Errors: ...
 
 
 def error_rule(target: Target) -> Rule | None:
@@ -170,14 +181,21 @@ def refined_rule(target: Target) -> Rule | None:
 
 def _rule(target: Target, measure: Callable[[Jacobi], Measure]) -> Rule | None:
     function = target.function
+
+    def exponential(jacobi: Jacobi, worth: float = np.inf) -> Errors:
+        return _exponential(function, target.t, jacobi, measure(jacobi), worth)
+
+    def expanded(jacobi: Jacobi, worth: float = np.inf) -> Errors:
+        return _expanded(function, target.t.real, jacobi, measure(jacobi), worth)
+
     if function.exponentials:
-        return lambda jacobi: _exponential(function, target.t, jacobi, measure(jacobi))
-    if function.expansion is not None:
-        return lambda jacobi: _expanded(function, target.t.real, jacobi, measure(jacobi))
-    return None
+        return exponential
+    return expanded if function.expansion is not None else None
 
 
-def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi, measure: Measure) -> Errors:
+def _expanded(
+    function: ScalarFunction, t: float, jacobi: Jacobi, measure: Measure, worth: float
+) -> Errors:
     """``f = f_0 + sum_q w_q / (z + s_q)``: each shifted system errs by ``rho_q (A + s_q)^-1 v``."""
     assert function.expansion is not None
     alpha, beta = t * jacobi.alpha, abs(t) * jacobi.beta
@@ -194,9 +212,16 @@ def _expanded(function: ScalarFunction, t: float, jacobi: Jacobi, measure: Measu
         else:
             least = max(low, 0.0)
             points = np.append(arcsine_points(least, high), np.maximum(points[POINTS:], 0.0))
-        g = (residuals / np.abs(points[:, None] + expansion.shifts)).sum(axis=1)
         top = float((residuals / np.abs(least + expansion.shifts)).sum())
+        if not top <= worth:
+            return _only_bounded(top)
+        g = (residuals / np.abs(points[:, None] + expansion.shifts)).sum(axis=1)
     return _errors(g, top, measure)
+
+
+def _only_bounded(top: float) -> Errors:
+    """Return the largest value of g as both: the estimate is at most that."""
+    return Errors(top, top) if np.isfinite(top) else Errors(np.inf, np.inf)
 
 
 def _errors(g: FloatArray, top: float, measure: Measure) -> Errors:
@@ -208,7 +233,9 @@ def _errors(g: FloatArray, top: float, measure: Measure) -> Errors:
     return Errors(min(safe_norm(parts), bound), bound)
 
 
-def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi, measure: Measure) -> Errors:
+def _exponential(
+    function: ScalarFunction, t: complex, jacobi: Jacobi, measure: Measure, worth: float
+) -> Errors:
     r"""Errors of exp and its averages by the residual ``rho(s)`` of ``y' = t A y``.
 
     ``error = \int_0^1 K((1 - s) t A) rho(s) ds v_{k+1}`` with ``K(w z) = w^p phi_p(w z)``, p = 0
@@ -216,7 +243,7 @@ def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi, measure: 
     """
     theta, S = jacobi.eigen
     points = measure.points
-    total, bound = np.zeros(points.size, dtype=np.complex128), 0.0
+    bound, parts = 0.0, list[Callable[[], Array]]()
     for weight, factor in function.exponentials:
         z = factor * t
         size = max(1.0, float(np.abs(z * theta).max()))
@@ -231,10 +258,18 @@ def _exponential(function: ScalarFunction, t: complex, jacobi: Jacobi, measure: 
         rho = rho * (z * jacobi.beta[-1] * weights)
         w = 1.0 - s
         largest = np.exp(np.clip(mu, -700.0, 700.0))
-        total += weight * largest * (_phi(function.phi, np.outer(points, z * w), w, mu) @ rho)
         top = _phi(function.phi, np.asarray(edge * w)[None, :], w, mu).real
         bound += weight * largest * float((top @ np.abs(rho))[0])
+        parts.append(partial(_at, points, function.phi, z * w, w, mu, weight * largest * rho))
+    if not bound <= worth:
+        return _only_bounded(bound)
+    total = sum((part() for part in parts), np.zeros(points.size, dtype=np.complex128))
     return _errors(np.abs(total), bound, measure)
+
+
+def _at(points: FloatArray, p: int, zw: Array, w: FloatArray, mu: float, rho: Array) -> Array:
+    """Return the integral of ``w^p phi_p(zw points) rho`` at points, shape of points."""
+    return np.asarray(_phi(p, np.outer(points, zw), w, mu) @ rho)
 
 
 def _phi(p: int, y: Array, w: FloatArray, mu: float) -> Array:
@@ -255,7 +290,7 @@ def _panels(size: float, k: int) -> tuple[FloatArray, FloatArray]:
     graded = np.geomspace(min(0.5, 1.0 / size), 1.0, 8)
     even = np.linspace(0.0, 1.0, 2 + min(k // 12, 200))
     edges = np.union1d(graded, even)
-    x, w = np.polynomial.legendre.leggauss(6)
+    x, w = _GAUSS
     half = 0.5 * np.diff(edges)
     s = (0.5 * (edges[1:] + edges[:-1]) + half * x[:, None]).ravel()
     return s, (half * w[:, None]).ravel()

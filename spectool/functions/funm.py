@@ -290,7 +290,8 @@ def _solution(
         Y[moving], error[moving], rounding[moving] = answer.Y, answer.error, answer.rounding
     whole = columns.gathered(Y)
     sizes = np.array([column_norms(y) for y in whole])
-    estimate = relative(columns.summed(error + rounding), sizes)
+    real = answer is None or answer.Y.dtype.kind != "c"
+    estimate = relative(columns.summed(error + rounding, real=real), sizes)
     status = Status.CONVERGED if answer is None else answer.status
     if status is Status.CONVERGED and not estimate <= rtol:
         status = Status.STAGNATED

@@ -26,6 +26,11 @@ MAX_BASIS_BYTES = 2**30
 """Basis that is kept where the caller names no limit."""
 SPACING = 4
 """Fewest steps between two checks; twice as many before the first."""
+REMAINING = 0.6
+"""Part of the steps that seem to remain, at the rate of the last two checks, to the next one."""
+MARGIN = 0.98
+"""Part of rtol that is used: the basis is orthogonal up to rounding, and ``||V c||`` is ``||c||``
+only as far."""
 SLACK = 10.0
 """Most that the bound may exceed rtol where the estimate meets it: what the verb promises."""
 FACTOR = 30.0
@@ -52,24 +57,26 @@ def lanczos_funm(task: Task, *, spacing: int = SPACING) -> Answer:
     try:
         while status is None:
             again = 0 if process.keeps_basis else int(process.lengths.sum())
-            following = task.operator.n_matvecs + process.columns.size + again
+            following = task.operator.n_matvecs + process.n_moving + again
             status = task.limits.spent(process.steps, following)
             if status is not None:
                 break
             process.step()
             if process.keeps_basis and process.n_bytes > kept:
                 process.drop_basis()
-            if process.steps < check and process.columns.size:
+            if process.steps < check and process.n_moving:
                 continue
-            check = process.steps + max(spacing, process.steps // 12)
             worst = _look(process, judges)
             if task.limits.stop(FunctionState(process.steps, worst, task.operator.n_matvecs)):
                 status = Status.STOPPED
             unmet = [j for j, column in enumerate(judges) if not all(one.met for one in column)]
             if not unmet:
                 status = Status.CONVERGED
-            elif len(unmet) < process.columns.size:
-                process.keep(np.array(unmet))
+            else:
+                pauses = (one.pause(process.steps) for column in judges for one in column)
+                check = process.steps + max(spacing, min(pauses))
+                if len(unmet) < process.n_moving:
+                    process.keep(np.array(unmet))
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _collected(task, process, judges, status or Status.MAXITER)
@@ -88,6 +95,22 @@ class _Judge:
         self.coefficients: Array = np.zeros(0)
         self.met = False
         self._changes: list[float] = []
+        self._excess: list[tuple[int, float]] = []
+
+    def pause(self, steps: int) -> float:
+        """Return how many steps to make before the next check: fewer than seem to remain."""
+        if self.met:
+            return np.inf
+        if self.rule is None:  # changes over few steps say little
+            return steps // 12
+        most = steps // 3
+        if len(self._excess) < 2:
+            return most
+        (before, larger), (now, smaller) = self._excess[-2:]
+        if not 0 < smaller < larger < np.inf:
+            return most
+        remaining = max(np.log(smaller), 0.0) * (now - before) / np.log(larger / smaller)
+        return int(min(REMAINING * remaining, most))
 
     @property
     def relative_error(self) -> float:
@@ -104,13 +127,15 @@ class _Judge:
         elif self.rule is None:
             self._by_change()
         else:
-            estimate, bound = self.rule(jacobi)
             wanted = self._wanted()
+            estimate, bound = self.rule(jacobi, SLACK * wanted)
             self.error = bound
-            if estimate <= wanted and bound <= SLACK * wanted:
+            excess = max(estimate, bound / SLACK)
+            if excess <= wanted:
                 self.measure(jacobi)
-                self.error = min(self._refined(jacobi), bound)
+                excess = self.error = min(self._refined(jacobi), bound)
                 self.met = self.error <= self._wanted()
+            self._excess.append((k, float(excess) / wanted if wanted > 0 else np.inf))
 
     def _refined(self, jacobi: Jacobi) -> float:
         """Return an estimate that knows isolated eigenvalues, and how the answer changed lately.
@@ -130,7 +155,7 @@ class _Judge:
 
     def _wanted(self) -> float:
         """Return the truncation error that, with rounding, meets rtol; none below rounding."""
-        whole = self.rtol * self.norm
+        whole = MARGIN * self.rtol * self.norm
         return max(whole - self.rounding, 0.5 * whole, self.rounding)
 
     def measure(self, jacobi: Jacobi) -> None:
