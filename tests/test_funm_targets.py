@@ -281,6 +281,22 @@ def test_bounds_hold_at_every_step(name):
         if error > 1e-13 * np.linalg.norm(truth):
             assert error <= 1.01 * bound
             assert 0.1 * error <= estimate <= bound
+        for worth in (0.5 * bound, 2.0 * bound):  # the estimate is for those that care
+            quick = rule(jacobi, worth)
+            assert quick.bound == pytest.approx(bound, rel=1e-9)
+            assert quick.estimate == (quick.bound if bound > worth else pytest.approx(estimate))
+
+
+def test_errors_of_real_and_imaginary_parts_are_orthogonal():
+    """Of b + i b the relative error is that of b, and rtol is met as for b."""
+    A, lam, b = problem()
+    operator = sla.LinearOperator(A.shape, matvec=lambda x: A @ x, dtype=float)
+    for name in ("sqrt", "exp"):
+        real = st.funm_multiply(name, operator, b, assume_a="pos", rng=SEED)
+        both = st.funm_multiply(name, operator, b + 1j * b, assume_a="pos", rng=SEED)
+        assert both.converged
+        assert both.error_estimate <= 1.2 * real.error_estimate
+        assert worst(both.y, TRUTH[name](lam) * (b + 1j * b)) <= 1e-8
 
 
 @pytest.mark.parametrize("name", ["inv", "log", "sqrt", "exp"])

@@ -148,6 +148,7 @@ def test_exhausted_columns_beside_running_ones(dtype):
     steps = BLOCKS + 4
     for k in range(steps):
         assert list(process.columns) == [j for j in range(5) if counts[j] == 0 or counts[j] > k]
+        assert process.n_moving == process.columns.size
         process.step()
     assert list(process.lengths) == [3, steps, 1, steps, 2]
     assert list(process.exhausted) == [True, False, True, False, True]
@@ -174,6 +175,7 @@ def test_exhausted_columns_beside_running_ones(dtype):
         process.step()
     assert process.operator.n_matvecs == process.lengths.sum()
     assert process.steps == steps + 2
+    assert process.n_moving == 0
 
 
 @pytest.mark.parametrize("keep_basis", [True, False])
@@ -189,6 +191,7 @@ def test_columns_may_be_left_out(keep_basis, rng):
         lengths[gone] = k
         process.step()
     assert list(process.lengths) == list(lengths)
+    assert process.n_moving == process.columns.size == np.count_nonzero(lengths == 12)
     assert not process.exhausted.any()
     assert process.operator.n_matvecs == lengths.sum()
     for j in range(5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -32,7 +32,7 @@ from spectool.kernels.schedule import (
     strip_rows,
     strips_of,
 )
-from spectool.kernels.team import available_threads, run
+from spectool.kernels.team import available_threads, run, share
 from spectool.results import ExecutionReport
 
 if TYPE_CHECKING:
@@ -381,7 +381,8 @@ class CpuBackend:
         """Return the diagonal and the Gershgorin radii."""
         diagonal = np.empty(self.shape[0], dtype=self.dtype)
         radius = np.empty(self.shape[0])
-        structure.row_facts(self.A.indptr, self.A.indices, self.A.data, diagonal, radius)
+        arrays = (self.A.indptr, self.A.indices, self.A.data, diagonal, radius)
+        share(self.nnz, self.shape[0], partial(structure.row_facts, *arrays))
         return RowFacts(diagonal, radius)
 
     def hermitian_defect(self) -> float:

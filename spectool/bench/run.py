@@ -103,13 +103,14 @@ def run_suite(
         for source, names in suite.pairs():
             advance(source.name, 0)
             problem = _loaded(source, seed, rows)
+            contests = _contests(source, names, known)
             if problem is None:
-                advance(source.name, sum(len(known[name].contestants) for name in names))
+                advance(source.name, sum(len(contest.contestants) for contest in contests))
                 continue
-            for name in names:
+            for contest in contests:
                 for row in measure(
                     problem,
-                    known[name],
+                    contest,
                     limit=suite.limit,
                     repeats=suite.repeats,
                     advance=partial(advance, source.name, 1),
@@ -129,7 +130,22 @@ def run_suite(
 def n_steps(suite: Suite, tasks: dict[str, Task] | None = None) -> int:
     """Return how many steps `run_suite` reports to ``advance``."""
     known = TASKS if tasks is None else tasks
-    return sum(len(known[name].contestants) for _, names in suite.pairs() for name in names)
+    return sum(
+        len(contest.contestants)
+        for source, names in suite.pairs()
+        for contest in _contests(source, names, known)
+    )
+
+
+def _contests(source: Source, names: Sequence[str], known: dict[str, Task]) -> list[Task]:
+    """Return the tasks of a matrix, without the contestants that stay away from it."""
+    return [
+        replace(
+            known[name],
+            contestants=tuple(c for c in known[name].contestants if c.name not in source.without),
+        )
+        for name in names
+    ]
 
 
 def _loaded(source: Source, seed: int, rows: list[Row]) -> Problem | None:

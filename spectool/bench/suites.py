@@ -34,12 +34,15 @@ class Source:
         Its known eigendecomposition.
     tasks : tuple of str
         Restricts the suite's tasks; empty for all.
+    without : tuple of str
+        Contestants that stay away; the suite's file says why.
     """
 
     name: str
     make: Callable[[int], Any]
     eigenbasis: Eigenbasis | None = None
     tasks: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def problem(self, seed: int) -> Problem:
         """Make the matrix."""
@@ -151,14 +154,17 @@ def _made(table: dict[str, Any]) -> Source:
     """Return one ``[[gallery]]`` entry: ``make`` names the function, the rest are arguments."""
     arguments = dict(table)
     make, name = arguments.pop("make"), arguments.pop("name")
-    tasks = tuple(arguments.pop("tasks", ()))
-    if make == "prescribed":
-        return Source(name, lambda seed: _prescribed(seed=seed, **arguments), tasks=tasks)
-    if make == "random graph":
-        return Source(name, lambda seed: _graph(seed=seed, **arguments), tasks=tasks)
-    function = getattr(gallery, make)
+    tasks, without = tuple(arguments.pop("tasks", ())), tuple(arguments.pop("without", ()))
     basis = sine_basis(tuple(arguments["shape"])) if make == "poisson" else None
-    return Source(name, lambda _: function(**arguments), basis, tasks)
+    makers: dict[str, Callable[..., Any]] = {"prescribed": _prescribed, "random graph": _graph}
+    if make in makers:
+        return Source(name, partial(_seeded, makers[make], arguments), basis, tasks, without)
+    function = getattr(gallery, make)
+    return Source(name, lambda _: function(**arguments), basis, tasks, without)
+
+
+def _seeded(make: Callable[..., Any], arguments: dict[str, Any], seed: int) -> Any:
+    return make(seed=seed, **arguments)
 
 
 def _graph(*, n: int, degree: float, shift: float, seed: int) -> Any:

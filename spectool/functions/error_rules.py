@@ -164,9 +164,10 @@ def _outliers(theta: FloatArray, r: FloatArray) -> tuple[int, list[tuple[float, 
 
 
 class Rule(Protocol):
-    """Errors from a Jacobi matrix; the dear estimate is left out where the bound exceeds worth."""
+    """What tells errors from a Jacobi matrix."""
 
-    def __call__(self, jacobi: Jacobi, worth: float = np.inf) -> Errors: ...
+    def __call__(self, jacobi: Jacobi, worth: float = np.inf) -> Errors:
+        """Return the errors; beyond ``worth`` the bound stands for the dear estimate too."""
 
 
 def error_rule(target: Target) -> Rule | None:

@@ -52,7 +52,7 @@ def lanczos_funm(task: Task, *, spacing: int = SPACING) -> Answer:
         [_Judge(target, task.rtol, task.eps) for target in task.targets]
         for _ in range(task.n_columns)
     ]
-    check = 2 * spacing
+    check: float = 2 * spacing
     status: Status | None = None
     try:
         while status is None:

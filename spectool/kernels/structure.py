@@ -52,14 +52,20 @@ def asymmetry(indptr: Array, indices: Array, data: Array, cursor: Array) -> floa
 
 @kernel
 def row_facts(
-    indptr: Array, indices: Array, data: Array, diagonal: Array, radius: FloatArray
+    indptr: Array,
+    indices: Array,
+    data: Array,
+    diagonal: Array,
+    radius: FloatArray,
+    first: int,
+    last: int,
 ) -> None:
-    """Do diagonal <- diag(A), radius <- sums of ``|a_ij|`` off the diagonal."""
-    for i in range(diagonal.size):
+    """Do diagonal <- diag(A), radius <- sums of ``|a_ij|`` off the diagonal, rows [first, last)."""
+    for i in range(uintp(first), uintp(last)):
         d = data.dtype.type(0)
         r = 0.0
-        for p in range(uintp(indptr[i]), uintp(indptr[i + 1])):
-            if uintp(indices[p]) == uintp(i):
+        for p in range(uintp(indptr[i]), uintp(indptr[i + uintp(1)])):
+            if uintp(indices[p]) == i:
                 d += data[p]
             else:
                 r += abs(data[p])

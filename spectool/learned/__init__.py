@@ -5,7 +5,7 @@
 
 from spectool.learned.completion import CompletedSpectrum, completed
 from spectool.learned.decision import Decision, choose
-from spectool.learned.features import features
+from spectool.learned.features import features, scaled_probe
 from spectool.learned.model import Network, network
 from spectool.learned.portfolio import NAMES, Member, member
 from spectool.learned.predictor import Prediction, Predictor
@@ -23,4 +23,5 @@ __all__ = [
     "features",
     "member",
     "network",
+    "scaled_probe",
 ]

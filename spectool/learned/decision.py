@@ -71,6 +71,7 @@ def choose(
     judge: Judge = "both",
     margin: float = MARGIN,
     default: str | None = None,
+    probe: Probe | None = None,
     selector: Network | None = None,
     completion: Network | None = None,
 ) -> Decision:
@@ -88,6 +89,8 @@ def choose(
         Share of matvecs that must be predicted saved.
     default : str, optional
         The member that is left only for a reason; `default_name` of the degree.
+    probe : Probe, optional
+        `scaled_probe` of the spectrum, where it is known.
     selector, completion : Network, optional
         Those that are shipped by default.
 
@@ -113,7 +116,7 @@ def choose(
     if judge not in JUDGES:
         raise InputError(f"judge must be one of {JUDGES}; got {judge!r}.")
     degree = checked_degree(degree, least=1, most=500)
-    probe = scaled_probe(spectrum)
+    probe = scaled_probe(spectrum) if probe is None else probe
     name = default_name(degree) if default is None else default
     kept = Decision(member(name, spectrum, degree, probe=probe), "", {}, False, 0.0)
     shared = probe_features(probe, complete=spectrum.complete)

@@ -18,16 +18,14 @@ from __future__ import annotations
 import numpy as np
 
 from spectool.planner.simulate import VirtualOperator
-from spectool.polynomials import Recurrence
 
 SHARE = 0.25
 """Predicted steps of plain CG, relative to n, up to which single precision is taken to cost no
 iteration: of the matrices that it cost any, the least prediction was 0.55 n."""
 
 
-def single_is_safe(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> bool:
+def single_is_safe(virtual: VirtualOperator, n: int) -> bool:
     """Whether CG will take as many iterations with an M in single precision."""
     eps = float(np.finfo(np.float32).eps)
     condition = float(virtual.nodes[-1] / virtual.nodes[0]) * virtual.stretch**2
-    steps = virtual.cg_iterations(jacobi, rtol=1e-8)
-    return condition * eps < 1.0 and steps <= SHARE * n
+    return condition * eps < 1.0 and virtual.plain_iterations <= SHARE * n

@@ -11,6 +11,7 @@ fewer CG terminates on the nodes, which favors plain CG.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ HARDEST_INDEFINITE = 500.0
 """The same on both sides of zero, where counts grow like the condition number itself."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class VirtualOperator:
     """A diagonal stand-in for A.
 
@@ -80,15 +81,23 @@ class VirtualOperator:
 
     def cg_iterations(self, recurrence: Recurrence, *, rtol: float = 1e-8) -> int:
         """Return CG's iterations to rtol with ``M = p(A)``; no product with A is made."""
-        counted = pcg_iterations(
+        return self._counted(np.ascontiguousarray(recurrence(self.nodes), dtype=np.float64), rtol)
+
+    @cached_property
+    def plain_iterations(self) -> int:
+        """CG's iterations to 1e-8 without a preconditioner, at least one."""
+        return max(self._counted(np.ones_like(self.nodes), 1e-8), 1)
+
+    def _counted(self, preconditioner: FloatArray, rtol: float) -> int:
+        steps = pcg_iterations(
             self.nodes,
-            np.ascontiguousarray(recurrence(self.nodes), dtype=np.float64),
+            preconditioner,
             np.sqrt(self.weights),
             np.empty_like(self.nodes),
             rtol,
             MAXITER,
         )
-        return round(counted * self.stretch)
+        return round(steps * self.stretch)
 
     def minres_iterations(self, recurrence: Recurrence, *, rtol: float = 1e-8) -> int:
         """Return MINRES's iterations to rtol with a positive ``M = p(A)``."""

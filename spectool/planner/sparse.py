@@ -25,7 +25,6 @@ from spectool.planner.precision import single_is_safe
 from spectool.planner.products import SINGULAR, SMOOTH, eigen_options, function_options
 from spectool.planner.simulate import VirtualOperator
 from spectool.planner.systems import CgSpace, cg_options
-from spectool.polynomials import chebyshev_series
 from spectool.spectrum import Scaling, Spectrum, probe
 
 __all__ = ["plan"]
@@ -299,5 +298,4 @@ def _single_is_safe(subject: _Subject, spectrum: Spectrum) -> bool:
         return False
     if not float(spectrum.ritz_values[0]) > 0:
         return False
-    identity = chebyshev_series([1.0], (0.0, 1.0), name="identity")
-    return single_is_safe(VirtualOperator.of(spectrum), identity, operator.n)
+    return single_is_safe(VirtualOperator.of(spectrum), operator.n)

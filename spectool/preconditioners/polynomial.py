@@ -28,7 +28,6 @@ from spectool.preconditioners.selection import (
     WORTHWHILE,
     is_easy,
     iterations_bound,
-    plain_iterations,
     select,
 )
 from spectool.results import Candidate, PreconditionerReport
@@ -168,10 +167,11 @@ def hermitian_preconditioner(
         return finish(jacobi, plain, "as asked")
     virtual = None if indefinite else VirtualOperator.of(spectrum)
     if free and virtual is not None:
-        expected = plain_iterations(virtual, jacobi, operator.n) * iteration
+        # CG ends within n iterations, rounding apart.
+        expected = min(virtual.plain_iterations, operator.n) * iteration
         if expected <= WORTHWHILE:
             return finish(jacobi, plain, f"predicted {expected:.2g} s for CG leave little to gain")
-    kind = _inner_dtype(precision, operator, virtual, jacobi)
+    kind = _inner_dtype(precision, operator, virtual)
     expected = min(iterations_bound(spectrum), MOST_EXPECTED)
     inner = lay_out(scaled, scale, spectrum.interval, expected, kind, execution)
     costs = operator_costs(scaled, inner.operator)
@@ -179,7 +179,7 @@ def hermitian_preconditioner(
         choice = select_for_minres(costs, spectrum, degree, jacobi, f"|{plain}|", indefinite)
         return finish(*choice[:4], inner if choice.recurrence.degree else None)
     choice = select(costs, spectrum, virtual, method, degree, jacobi, plain)
-    if free and precision == "auto" and _may_be_single(inner, virtual, jacobi):
+    if free and precision == "auto" and _may_be_single(inner, virtual):
         report = inner.operator.backend.report
         cheap = single_costs(costs, scaled, report)
         single = select(cheap, spectrum, virtual, method, degree, jacobi, plain)
@@ -232,7 +232,7 @@ def lay_out(
 
 
 def _inner_dtype(
-    precision: str, operator: Operator, virtual: VirtualOperator | None, jacobi: Recurrence
+    precision: str, operator: Operator, virtual: VirtualOperator | None
 ) -> np.dtype[Any]:
     """Return the dtype of storage and arithmetic inside M, as far as sizes tell it."""
     dtype = operator.dtype
@@ -241,7 +241,7 @@ def _inner_dtype(
         n_bytes = operator.nnz * (dtype.itemsize + 4)
         if operator.backend.name != "cpu" or n_bytes < SINGLE_FROM:
             return dtype
-        single = virtual is None or single_is_safe(virtual, jacobi, operator.n)
+        single = virtual is None or single_is_safe(virtual, operator.n)
         if not single:
             return dtype
     if dtype.kind == "c":
@@ -249,11 +249,11 @@ def _inner_dtype(
     return np.dtype(np.float32 if single else np.float64)
 
 
-def _may_be_single(inner: Inner, virtual: VirtualOperator, jacobi: Recurrence) -> bool:
+def _may_be_single(inner: Inner, virtual: VirtualOperator) -> bool:
     """Whether the double precision chosen for its size may be given up if single is faster."""
     operator = inner.operator
     stored = operator.backend.name == "cpu" and operator.dtype == np.float64
-    return stored and single_is_safe(virtual, jacobi, operator.n)
+    return stored and single_is_safe(virtual, operator.n)
 
 
 def _scale(operator: Operator, scaling: Any, spectrum: Spectrum | None) -> FloatArray | None:

@@ -102,12 +102,14 @@ def _designs(
         for q in _positive([design(spectrum, d) for d in degrees], spectrum.interval[1]):
             yield simulated(method, q)
         return
-    for d in degrees:
-        if method in ("auto", "learned"):
-            from spectool.learned import choose  # networks that a small A does not need
+    judge: Literal["selector", "both"] = "selector" if method == "auto" else "both"
+    if learned := method in ("auto", "learned"):
+        from spectool.learned import choose, scaled_probe  # networks that a small A does not need
 
-            judge: Literal["selector", "both"] = "selector" if method == "auto" else "both"
-            found = choose(spectrum, d, judge=judge)
+        scaled = scaled_probe(spectrum)
+    for d in degrees:
+        if learned:
+            found = choose(spectrum, d, judge=judge, probe=scaled)
             if found.scores:
                 name, q = found.member.name, found.member.recurrence
                 counted = plainly * found.overhead / (q.degree + 1)
@@ -171,11 +173,6 @@ def _positive(designs: list[Recurrence], upper: float) -> list[Recurrence]:
     return kept
 
 
-def plain_iterations(virtual: VirtualOperator, jacobi: Recurrence, n: int) -> int:
-    """Return the predicted iterations of CG with Jacobi; it ends within n, rounding apart."""
-    return min(max(virtual.cg_iterations(jacobi, rtol=TARGET), 1), n)
-
-
 def select(
     costs: OperatorCosts,
     spectrum: Spectrum,
@@ -187,7 +184,7 @@ def select(
 ) -> Choice:
     """Price every candidate on the virtual operator; return the cheapest and why."""
     # CG ends within n iterations, rounding apart; all counts shrink alike.
-    plainly = max(virtual.cg_iterations(jacobi, rtol=TARGET), 1)
+    plainly = virtual.plain_iterations
     shrink = min(1.0, spectrum.n / plainly)
 
     def price(name: str, recurrence: Recurrence, counted: int) -> Candidate:
