@@ -104,16 +104,44 @@ def test_verdict_names_broken_promises():
         row("us", 0.5, ours=True, matrix="fast", matvecs=16),
         row("cg + Jacobi", 1.0, matrix="bad"),
         row("us", 0.5, Outcome.INACCURATE, ours=True, matrix="bad"),
+        row("spectool cg", 0.5, Outcome.INACCURATE, ours=True, matrix="bad"),
+        row("cg + Jacobi", 1.0, Outcome.INACCURATE, matrix="scipy's"),
+        row("us", 0.5, Outcome.INACCURATE, ours=True, matrix="scipy's"),
     ]
-    stranded, costly, wrong = tables.solve_verdict(rows)
+    stranded, costly, wrong, alone = tables.solve_verdict(rows)
     assert "BROKEN on 1: bad" in stranded
     assert "BROKEN on 1: slow (1.6x matvecs" in costly
-    assert "bad" in wrong
+    assert "BROKEN on 1: bad" in wrong
+    assert "spectool cg: no wrong answer: BROKEN on 1: bad" in alone
     speed = tables.solve_speed(rows)  # "bad" is not right, so it does not count
     assert "2 matrices" in speed
     assert "1.00x faster" in speed
     assert "(0.50x to 2.00x)" in speed
     assert tables.solve_speed(rows[4:]) == ""
+
+
+def test_bars_compare_with_what_does_not_factorize():
+    def contest(matrix, jacobi, ours, amg, outcome=Outcome.MET):
+        found = [
+            row("cg", 9.0, matrix=matrix),
+            row("cg + Jacobi", jacobi, matrix=matrix),
+            row("cg + pyamg", amg, matrix=matrix),
+            row("spectool cg", ours, outcome, ours=True, matrix=matrix),
+        ]
+        return [replace(entry, task="solve, all") for entry in found]
+
+    rows = [
+        *contest("won", 1.0, 0.5, 0.1),
+        *contest("small", 0.01, 0.02, 1.0),
+        *contest("lost", 1.0, 1.2, 2.0),
+        *contest("stranded", 1.0, 0.5, 2.0, Outcome.UNCONVERGED),
+    ]
+    (line,) = tables.solve_bars(rows)
+    assert "on 1 of 4, 1 of 3 where that takes 0.05 s" in line
+    assert "BROKEN on 1: lost 1.20x" in line
+    large = [replace(entry, nnz=2_000_000) for entry in rows[:4]]
+    assert "(1 matrices) 2.00x faster" in tables.solve_bars(large)[1]
+    assert tables.solve_bars([]) == []
 
 
 # --- failures are rows -------------------------------------------------------------------------

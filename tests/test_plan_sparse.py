@@ -1,6 +1,7 @@
 """``spectool.plan``: what is enumerated and searched, priced, stored, and run by the verbs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,27 @@ def test_plain_cg_is_always_considered(made):
     seconds = [option.seconds for option in made.candidates]
     assert seconds == sorted(seconds)
     assert made.chosen is made.candidates[0]
+
+
+def test_cg_without_scaling_is_considered_too(fixed_costs):
+    """It has a spectrum of its own: scaling may help, or hurt."""
+    rng = np.random.default_rng(SEED)
+    lam = np.concatenate([np.full(397, 1.0), [50.0, 100.0, 200.0]])
+    Q = np.linalg.qr(rng.standard_normal((400, 400)))[0]
+    few = (Q * lam) @ Q.T  # four distinct eigenvalues, which scaling tears apart
+    badly = few * np.outer(s := np.geomspace(1.0, 100.0, 400), s)
+    for M, quicker in ((few, "CG"), (badly, "CG with Jacobi")):
+        found = st.plan(M, **QUICK)
+        counts = {o.name: o.counts.products for o in found.candidates if o.plain}
+        assert set(counts) == {"CG", "CG with Jacobi"}
+        assert min(counts, key=counts.__getitem__) == quicker
+        for name, scaling in (("CG", None), ("CG with Jacobi", "symmetric")):
+            option = next(o for o in found.candidates if o.name == name)
+            assert option.action["scaling"] == scaling
+            alone = replace(found, candidates=(option,))
+            M1 = st.preconditioner(M, plan=alone)
+            expected = np.ones(400) if scaling is None else 1.0 / np.diag(M)
+            np.testing.assert_allclose(M1 @ np.ones(400), expected, rtol=1e-12)
 
 
 def test_the_same_plan_again(A, fixed_costs):

@@ -35,6 +35,8 @@ TRIED = 10
 ROUNDS = 5
 LEAST, ENOUGH = 0.03, 6.0
 """Seconds of plain CG from which a matrix is of interest, and after which rounds end."""
+HOPELESS = 10.0
+"""Seconds over those of plain CG after which a solve is given up."""
 MOST_ROWS = 25_000
 """Largest matrix of the collection; the large ones are generated."""
 NEAR, SHARE = 1.05, 0.9
@@ -137,8 +139,9 @@ def run_planning(
         option.name: preconditioner(A, plan=_single(made, option), rng=seed) for option in options
     }
     setups[AUTO] = preconditioner(A, rng=seed)
-    plain = next(option.name for option in options if option.plain)
-    seconds, counts = _timed(A, b, setups, plain, least, rounds)
+    plains = [option for option in options if option.plain]
+    plain = next((o for o in plains if o.action["method"] == "jacobi"), plains[0])
+    seconds, counts = _timed(A, b, setups, plain.name, least, rounds)
     if not seconds:
         return
     known = {option.name: option for option in options}
@@ -187,21 +190,29 @@ def _timed(
         def tick(_: Array) -> None:
             nonlocal count
             count += 1
+            if time.perf_counter() - begun > most:
+                raise TimeoutError
 
         begun = time.perf_counter()
-        _, info = cg(A, b, M=setups[label], rtol=RTOL, maxiter=20 * b.size, callback=tick)
+        try:
+            _, info = cg(A, b, M=setups[label], rtol=RTOL, maxiter=20 * b.size, callback=tick)
+        except TimeoutError:
+            info = 1
         elapsed = time.perf_counter() - begun
         counts[label] = count
         return elapsed if info == 0 else math.inf
 
+    most = math.inf
     first = solve(plain)
     if not least <= first < math.inf:
         return {}, {}
-    for label in setups:
-        solve(label)  # compiles, warms caches
+    most = HOPELESS * first
+    # Compiles, and warms caches.
+    ended = [label for label in setups if math.isfinite(solve(label))]
+    times = {label: times[label] if label in ended else [math.inf] for label in setups}
     begun = time.perf_counter()
     for _ in range(rounds):
-        for label in setups:
+        for label in ended:
             times[label].append(solve(label))
         if time.perf_counter() - begun > ENOUGH:
             break

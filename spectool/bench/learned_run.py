@@ -13,12 +13,8 @@ from rich.console import Group, RenderableType
 from spectool import plotting
 from spectool.bench.jobs import Advance, Job, checked_parts, matching, nowhere, run_jobs
 from spectool.bench.kernel_bars import Bar
-from spectool.bench.learned_coefficients import (
-    CoefficientRow,
-    coefficient_bars,
-    coefficient_jobs,
-    coefficient_tables,
-)
+from spectool.bench.learned_coefficient_tables import coefficient_bars, coefficient_tables
+from spectool.bench.learned_coefficients import CoefficientRow, coefficient_jobs
 from spectool.bench.learned_designs import (
     CHOOSERS,
     DesignRow,

@@ -25,10 +25,10 @@ from spectool.learned.objectives import GUARD, WIDTH, Nodes, log_error, system_l
 from spectool.learned.predictor import TIMES, inputs, starts
 from spectool.learned.recurrences import Given, coefficients, evaluate, n_outputs
 from spectool.learned.synthetic import FAMILIES, HELD_OUT, Problem, draw, probed
-from spectool.learned.train import Rows, Run
+from spectool.learned.training_run import Rows, Run
 
 if TYPE_CHECKING:
-    from spectool.learned.train import Settings
+    from spectool.learned.training_run import Settings
 
 NODES = 192
 """Nodes that a spectrum is lumped to."""

@@ -3,8 +3,9 @@
 Source
     Kim, Dwaraknath, Geng and Pilanci, arXiv:2507.03833 (2025).
 Cost
-    The probe (24 products), laying A out (about 10 more, where polynomials may pay), and a search
-    within ``budget`` seconds; nothing for a matrix and task that were planned before.
+    The probe (24 products, twice as many for systems whose diagonal varies), laying A out (about 10
+    more, where polynomials may pay), and a search within ``budget`` seconds; nothing for a matrix
+    and task that were planned before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from spectool.planner.plan import Option, Plan, PlanCosts, fingerprint, recall, 
 from spectool.planner.precision import single_is_safe
 from spectool.planner.products import SINGULAR, SMOOTH, eigen_options, function_options
 from spectool.planner.simulate import VirtualOperator
-from spectool.planner.systems import CgSpace, cg_options
+from spectool.planner.systems import CgSpace, cg_options, unscaled_options
 from spectool.spectrum import Scaling, Spectrum, probe
 
 __all__ = ["plan"]
@@ -95,10 +96,10 @@ def plan(
 
     Notes
     -----
-    Cost: at most 24 matvecs for the probe; where A is stored, the time of some 10 to lay it out, as
-    verbs will; simulated CG on at most 2048 nodes; what the tree search is given. Counts are ratios
-    to a simulated plain CG: right to ten per cent between options, to a factor of two by
-    themselves.
+    Cost: at most 24 matvecs for the probe, for "solve" another 24 where scaling changes A; where A
+    is stored, the time of some 10 to lay it out, as verbs will; simulated CG on at most 2048 nodes;
+    what the tree search is given. Counts are ratios to a simulated plain CG: right to ten per cent
+    between options, to a factor of two by themselves.
 
     References
     ----------
@@ -134,6 +135,10 @@ def plan(
             n_tree=n_iterations,
         )
         candidates, found_by = found.options, found.found_by
+        if subject.original is not None:
+            candidates += unscaled_options(space, probe(subject.original, rng=generator))
+            candidates.sort(key=lambda option: option.seconds)
+            statistics["products"] += float(subject.original.n_matvecs)
         statistics |= {"evaluated": float(found.evaluated), "tree_gain": found.tree_gain}
     elif task == "eigs":
         candidates = eigen_options(spectrum, costs, k=int(k or 0), rtol=rtol)
@@ -168,13 +173,16 @@ def plan(
 
 
 class _Subject(NamedTuple):
-    """What is planned for: an operator, scaled where it pays, or a spectrum alone."""
+    """What is planned for: an operator, scaled where it pays, or a spectrum alone.
+
+    ``original`` is the operator before its entries were scaled.
+    """
 
     operator: Operator | None
     spectrum: Spectrum | None
     fingerprint: str
     scaled: bool
-    moved: bool = False
+    original: Operator | None = None
 
     @property
     def scaling(self) -> Scaling:
@@ -182,7 +190,7 @@ class _Subject(NamedTuple):
         if self.operator is None:
             assert self.spectrum is not None
             return self.spectrum.scaling
-        return "symmetric" if self.moved else None
+        return None if self.original is None else "symmetric"
 
     @property
     def unit(self) -> float | None:
@@ -255,7 +263,7 @@ def _subject(A: Any, task: str, cache: bool, options: dict[str, Any]) -> _Subjec
     if task == "solve":
         scale = jacobi_scale(operator)
         if scale is not None and np.ptp(scale) > 0:
-            return _Subject(operator.scaled(scale), None, mark, True, True)
+            return _Subject(operator.scaled(scale), None, mark, True, operator.recounted())
         return _Subject(operator, None, mark, scale is not None)
     return _Subject(operator, None, mark, False)
 

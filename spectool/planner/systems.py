@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ from spectool.polynomials import (
 )
 from spectool.spectrum import Scaling, Spectrum
 
-__all__ = ["CgSpace", "Found", "cg_options"]
+__all__ = ["CgSpace", "Found", "cg_options", "unscaled_options"]
 
 DEFLATED = (5, 10, 20, 50)
 SHORT = 6
@@ -196,7 +196,6 @@ def cg_options(
     """
     begun = time.perf_counter()
     options: list[Option] = []
-    # Unscaled CG has another spectrum, which no one probed: it is priced like Jacobi's.
     name, method = ("CG with Jacobi", "jacobi") if scaled else ("CG", "none")
     options += space.option(name, None, space.plain, method=method)
     judged = sorted(_enumerated(space), key=lambda entry: entry[0])
@@ -219,10 +218,31 @@ def cg_options(
     return Found(options, by, space.evaluated, found[1])
 
 
+def unscaled_options(space: CgSpace, spectrum: Spectrum) -> list[Option]:
+    """Return CG without any preconditioner on an A that was scaled for all other options.
+
+    Parameters
+    ----------
+    space : CgSpace
+        Of the scaled A.
+    spectrum : Spectrum
+        Of A itself. Where rounding hides its small eigenvalues, CG is no option.
+    """
+    if not float(spectrum.ritz_values[0]) > 0:
+        return []
+    counted = completed(spectrum).cg_iterations(None, rtol=space.rtol)
+    iterations = max(min(counted, spectrum.n), 1)
+    return [
+        replace(option, action=option.action | {"scaling": None, "unit": None})
+        for option in space.option("CG", None, iterations, method="none")
+    ]
+
+
 def _enumerated(space: CgSpace) -> Iterator[tuple[float, str, Recurrence, float]]:
     """Yield seconds, name, polynomial and the selector's iterations of the best per degree."""
+    probe = scaled_probe(space.spectrum)
     for degree in DEGREES:
-        decision = choose(space.spectrum, degree, judge="selector", margin=0.0)
+        decision = choose(space.spectrum, degree, judge="selector", margin=0.0, probe=probe)
         space.evaluated += max(len(decision.scores), 1)
         if not decision.scores:  # unlike training: the classical default, simulated
             q = decision.member.recurrence
@@ -232,7 +252,7 @@ def _enumerated(space: CgSpace) -> Iterator[tuple[float, str, Recurrence, float]
         ranked = sorted(decision.scores, key=lambda name: decision.scores[name])
         worse = decision.overhead / decision.scores[decision.member.name]
         for name in ranked[:PER_DEGREE]:
-            q = member(name, space.spectrum, degree).recurrence
+            q = member(name, space.spectrum, degree, probe=probe).recurrence
             overhead = max(decision.scores[name] * worse, 1.0)
             iterations = max(space.plain * overhead / (q.degree + 1), 1.0)
             yield space.seconds(q, iterations), name, q, iterations

@@ -5,12 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spectool.bench.learned_coefficients import (
-    alternations,
-    coefficient_bars,
-    coefficient_jobs,
-    coefficient_tables,
-)
+from spectool.bench.learned_coefficient_tables import coefficient_bars, coefficient_tables
+from spectool.bench.learned_coefficients import alternations, coefficient_jobs
 from spectool.errors import InputError
 from spectool.learned.features import DEGREE_SIZE, SIZE, scaled_probe
 from spectool.learned.model import CARD, PREDICTORS, network, read, save
@@ -240,7 +236,7 @@ def test_cards_are_complete(name):
 
 
 def _settings(**options):
-    from spectool.learned.train import Settings
+    from spectool.learned.training_run import Settings
 
     return Settings(26, epochs=3, width=12, members=1, batch=32, seed=SEED, threads=1, **options)
 

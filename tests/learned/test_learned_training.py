@@ -112,7 +112,7 @@ def test_completion_data_hold_what_is_missing():
 
 
 def _settings(**options):
-    from spectool.learned.train import Settings
+    from spectool.learned.training_run import Settings
 
     return Settings(N_PROBLEMS, epochs=4, width=16, members=2, seed=SEED, threads=1, **options)
 
@@ -168,7 +168,7 @@ def test_checkpoints_of_other_settings_are_refused(torch, tmp_path):
 
 
 def test_too_little_data_is_refused(torch):
-    from spectool.learned.train import Settings, train
+    from spectool.learned.training_run import Settings, train
 
     with pytest.raises(InputError, match="n_problems"):
         train("completion", Settings(1, threads=1))
