@@ -24,12 +24,10 @@ settings.load_profile("spectool")
 @pytest.fixture
 def fixed_costs(monkeypatch):
     """Replace this machine's measured costs by a typical laptop's, so that choices repeat."""
-    rates = Rates(product=3e-10, step=2e-10, vector=5e-10)
-    costs = Costs(
-        product_call=4e-6, step_call=1e-5, vector_call=1e-6, alone=3e-10, cached=rates, memory=rates
-    )
+    rates = Rates(product=3e-10, vector=5e-10)
+    costs = Costs(product_call=4e-6, vector_call=1e-6, cached=rates, memory=rates)
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: costs)
-    steps = StepRates(alone=3e-10, cached=2e-10, memory=2e-10)
+    steps = StepRates(alone=3e-10, cached=2e-10, memory=2e-10, call=1.2e-5, row=1e-9, far_row=1e-9)
     monkeypatch.setattr("spectool.planner.costs.format_rates", lambda *_: steps)
     return costs
 

@@ -32,7 +32,7 @@ def rates(monkeypatch, fixed_costs):
     def price(share):
         def steps(_name, dtype):
             factor = share if dtype == "float32" else 1.0
-            return StepRates(*(factor * rate for rate in (3e-10, 2e-10, 2e-10)))
+            return StepRates(*(factor * rate for rate in (3e-10, 2e-10, 2e-10, 1e-5)))
 
         monkeypatch.setattr("spectool.planner.costs.format_rates", steps)
 

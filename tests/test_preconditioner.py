@@ -14,6 +14,7 @@ from strategies import problems
 
 import spectool as st
 from spectool.errors import InputError, NotPositiveDefiniteError
+from spectool.planner.costs import StepRates
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.monitor import ROUNDS
 
@@ -366,9 +367,11 @@ def test_hard_problems_get_a_polynomial_where_steps_are_cheap(monkeypatch, fixed
     """With fused steps at half the price of products and dots, a polynomial must win."""
     import dataclasses
 
-    rates = dataclasses.replace(fixed_costs.cached, step=5e-11, vector=5e-9)
-    cheap = dataclasses.replace(fixed_costs, alone=5e-11, cached=rates, memory=rates)
-    monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: cheap)
+    rates = dataclasses.replace(fixed_costs.cached, vector=5e-9)
+    dear = dataclasses.replace(fixed_costs, cached=rates, memory=rates)
+    steps = StepRates(alone=5e-11, cached=5e-11, memory=5e-11, call=1e-5)
+    monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: dear)
+    monkeypatch.setattr("spectool.planner.costs.format_rates", lambda *_: steps)
     M = st.preconditioner(st.gallery.poisson((120, 120)), rng=SEED)
     assert M.recurrence.degree >= 2
 

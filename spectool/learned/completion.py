@@ -89,9 +89,14 @@ def completed(
     Returns
     -------
     CompletedSpectrum
-        At most about 2048 nodes; one per eigenvalue up to that size.
+        At most about 2048 nodes; one per eigenvalue up to that size. The Ritz values where they
+        are all the eigenvalues there are.
     """
     probe = scaled_probe(spectrum) if probe is None else probe
+    if spectrum.complete:
+        nodes = np.clip(spectrum.ritz_values / probe.upper, 1e-14, 1.0)
+        weights = np.maximum(spectrum.weights, np.finfo(np.float64).tiny)
+        return CompletedSpectrum(nodes, weights / weights.sum(), probe.upper)
     row = completion_features(spectrum, probe)
     corrections = (net or network("completion"))(row)[0]
     counts = grouped(spectrum.n, NODES)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from spectool._types import Array, FloatArray
+from spectool.kernels.rescaling import largest, rescale
 from spectool.operators.operator import Operator
 
 if TYPE_CHECKING:
@@ -80,17 +81,40 @@ class PolynomialOperator(LinearOperator[Any]):
         if self.recurrence.degree == 0:
             y = self._diagonal if X.ndim == 1 or self.scale is None else self._diagonal[:, None]
             return np.asarray(y * X, dtype=result)
-        scale = self.scale if self.scale is None or X.ndim == 1 else self.scale[:, None]
-        if scale is not None:
-            X = scale * X
         if np.finfo(self.operator.dtype).bits < np.finfo(X.dtype).bits:
-            # A power of two per column keeps vectors of any unit inside the smaller range.
-            _, exponent = np.frexp(np.abs(X).max(axis=0, initial=0.0))
-            exponent = np.clip(exponent, -1000, 1000)  # of denormal vectors too
-            Y = self.operator.apply(self.recurrence, X * np.exp2(-exponent)) * np.exp2(exponent)
-        else:
-            Y = self.operator.apply(self.recurrence, X)
+            ones = np.ones(X.shape[0]) if self.scale is None else self.scale
+            kind = np.result_type(X.dtype, self.operator.dtype)
+            apply = self._vector_in_single if X.ndim == 1 else self._block_in_single
+            return np.asarray(apply(X.astype(kind, copy=False), ones), dtype=result)
+        scale = self.scale if self.scale is None or X.ndim == 1 else self.scale[:, None]
+        Y = self.operator.apply(self.recurrence, X if scale is None else scale * X)
         return np.asarray(Y if scale is None else scale * Y, dtype=result)
+
+    def _vector_in_single(self, x: Array, scale: FloatArray) -> Array:
+        """Return ``scale p(A) scale x`` of x in a higher precision than the operator's.
+
+        A power of two keeps vectors of any unit inside the smaller range.
+        """
+        if x.dtype.itemsize > (16 if x.dtype.kind == "c" else 8):
+            x = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+        exponent = _exponents(largest(x, scale))
+        single = np.empty(x.size, dtype=np.complex64 if x.dtype.kind == "c" else np.float32)
+        rescale(x, scale, float(np.exp2(-exponent)), single)
+        y = np.empty_like(x)
+        rescale(self.operator.apply(self.recurrence, single), scale, float(np.exp2(exponent)), y)
+        return y
+
+    def _block_in_single(self, X: Array, scale: FloatArray) -> Array:
+        """Do the same for columns, each with a power of its own."""
+        X = scale[:, None] * X
+        exponents = _exponents(np.abs(X).max(axis=0, initial=0.0))
+        Y = self.operator.apply(self.recurrence, X * np.exp2(-exponents)) * np.exp2(exponents)
+        return np.asarray(scale[:, None] * Y)
 
     def _adjoint(self) -> Self:
         return self
+
+
+def _exponents(sizes: Any) -> Any:
+    """Return exponents of two, of denormal numbers too."""
+    return np.clip(np.frexp(sizes)[1], -1000, 1000)

@@ -3,7 +3,7 @@
 from spectool.planner.costs import OperatorCosts, machine_costs, operator_costs, single_costs
 from spectool.planner.decisions import Environment, Range, SearchResult, Settings, Transition
 from spectool.planner.mcts import search
-from spectool.planner.simulate import VirtualOperator, sampled
+from spectool.planner.simulate import VirtualOperator, chebyshev_bound, sampled
 
 __all__ = [
     "Environment",
@@ -13,6 +13,7 @@ __all__ = [
     "Settings",
     "Transition",
     "VirtualOperator",
+    "chebyshev_bound",
     "machine_costs",
     "operator_costs",
     "sampled",

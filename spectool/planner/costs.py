@@ -1,7 +1,9 @@
 """What operations cost on this machine: measured once, kept in the user's cache.
 
 The model is affine in the work of a pass, ``entries + 4 rows``, and in the vector length. It only
-has to rank designs; an operator that is no CSR matrix is timed itself instead.
+has to rank designs; an operator that is no CSR matrix is timed itself instead. What an application
+takes beside its steps decides between degrees: measured back to back, without the passes of a
+solver between, it was half of what it is.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 import operator
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,65 +24,82 @@ from typing import Any, cast
 import numpy as np
 import platformdirs
 import scipy.sparse as sp
+from scipy.sparse.linalg import cg
 
 from spectool._types import FloatArray
 from spectool.backends.cpu import SERIAL_BELOW, CpuBackend
 from spectool.backends.execution import Execution
 from spectool.kernels.schedule import ROW_WORK
-from spectool.operators import Operator
+from spectool.operators import Operator, PolynomialOperator
 from spectool.polynomials import chebyshev_inverse
 from spectool.results import ExecutionReport
 
 _log = logging.getLogger("spectool")
 SMALL, CACHED, MEMORY = 400, 120_000, 600_000
 """Rows of the calibration matrices, seven entries each: one thread's cache, all caches, beyond."""
-DEGREE = 8
-"""Degree of timed applications."""
+MIDDLE = 20_000
+"""Rows from which threads share an application, and hardly anything else takes time."""
+DEGREES = {SMALL: (8, 32), MIDDLE: (8, 32), CACHED: (4, 16), MEMORY: (2, 8)}
+"""Degrees whose applications are timed: the difference is that of steps, the rest the call."""
+APPLICATIONS = {SMALL: 75, MIDDLE: 25, CACHED: 15, MEMORY: 5}
+"""Of which the median counts."""
 VARIANTS = {"csr": "csr", "sell": "sell", "dia": "dia", "bsr": "csr", "half": "csr"}
 """Formats whose measured rates price a format: what blocks and halves gain is the pattern's."""
+VECTORS = 6
+"""Vector operations of an iteration of scipy's cg: 3 reductions, 3 axpys."""
+SEED, LOOPS = 662_607_015, 40
 CACHE_BYTES = 24 * 2**20
 """Matrix and vectors beyond which memory sets the pace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Seconds of scipy's product and our fused step per ``entries + 4 rows``, of axpys per row."""
+    """Seconds of scipy's product per ``entries + 4 rows``, of axpys per row."""
 
     product: float
-    step: float
     vector: float
 
 
 @dataclass(frozen=True, slots=True)
 class StepRates:
-    """Seconds of a fused step in one format per ``entries + 4 rows``.
+    """What applications of a recurrence cost in one format and precision, in seconds.
 
-    With one thread; with as many as pay, inside the caches; outside them.
+    Inside scipy's cg, where other arrays have passed the caches and helpers have fallen asleep.
+
+    Attributes
+    ----------
+    alone, cached, memory : float
+        A fused step per ``entries + 4 rows``, with one thread; with as many as pay, inside the
+        caches; outside them.
+    call, wake : float
+        One application in a LinearOperator; what it takes longer where threads share it.
+    row, far_row : float
+        Its first and last passes per row, inside and outside the caches.
     """
 
     alone: float
     cached: float
     memory: float
+    call: float
+    wake: float = 0.0
+    row: float = 0.0
+    far_row: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What operations cost on one machine, in seconds.
+    """What scipy's operations cost on one machine, in seconds.
 
     Attributes
     ----------
-    product_call, step_call, vector_call : float
-        Overhead of scipy's ``A @ x``, of one application of a recurrence, of one NumPy operation.
-    alone : float
-        Rate of a fused step with one thread.
+    product_call, vector_call : float
+        Overhead of ``A @ x`` and of the loop around it; of one NumPy operation.
     cached, memory : Rates
-        With as many threads as pay, inside and outside the caches.
+        Inside and outside the caches.
     """
 
     product_call: float
-    step_call: float
     vector_call: float
-    alone: float
     cached: Rates
     memory: Rates
 
@@ -93,13 +113,17 @@ class OperatorCosts:
     product : float
         One ``A @ x`` as scipy's solvers call it.
     call : float
-        One application of a recurrence of degree 0, inside a LinearOperator.
+        What an application of a recurrence takes beside its steps, inside a LinearOperator.
     step_small, step_large : float
         One degree more, with one thread and with the team.
     vector : float
         One vector operation (dot or axpy).
     threshold : float
         Degree from which the team works.
+    wake : float
+        What a call takes longer then.
+    bare : float, optional
+        An application of degree 0; a vector operation by default.
     """
 
     product: float
@@ -108,15 +132,20 @@ class OperatorCosts:
     step_large: float
     vector: float
     threshold: float
+    wake: float = 0.0
+    bare: float | None = None
 
     def application(self, degree: int) -> float:
         """Seconds of one ``p(A) x``."""
-        step = self.step_large if degree >= self.threshold else self.step_small
-        return self.call + degree * step
+        if not degree:
+            return self.vector if self.bare is None else self.bare
+        if degree < self.threshold:
+            return self.call + degree * self.step_small
+        return self.call + self.wake + degree * self.step_large
 
     def cg_iteration(self, degree: int) -> float:
         """Seconds of one iteration of scipy's cg: a product, 3 reductions, 3 axpys, one M."""
-        return self.product + 6 * self.vector + self.application(degree)
+        return self.product + VECTORS * self.vector + self.application(degree)
 
     def minres_iteration(self, degree: int) -> float:
         """Seconds of one iteration of scipy's minres: a product, 3 reductions, 8 axpys, one M."""
@@ -131,30 +160,14 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
     """
     costs, n = machine_costs(), A.n
     big = 12 * A.nnz + 40 * n > CACHE_BYTES
-    rates = costs.memory if big else costs.cached
-    vector = costs.vector_call + rates.vector * n
-    call = costs.step_call + 2 * vector
     if A.backend.name == "cpu":
-        work = A.nnz + ROW_WORK * n
-        step_small, step_large = costs.alone * work, rates.step * work
         report = (laid_out or A).backend.report
-        name = VARIANTS[report.format.split()[0]]
         single = (laid_out or A).dtype.char in "fF"
-        if single or name != "csr":
-            steps = format_rates(name, "float32" if single else "float64")
-            step_small = min(step_small, steps.alone * work)
-            streams = report.n_bytes + 32 * n > CACHE_BYTES and report.depth == 1
-            step_large = (steps.memory if streams else steps.cached) * work
-        elif report.depth > 1:
-            step_large = costs.cached.step * work
-        return OperatorCosts(
-            product=costs.product_call + rates.product * work,
-            call=call,
-            step_small=step_small,
-            step_large=step_large,
-            vector=vector,
-            threshold=SERIAL_BELOW / max(A.nnz, 1),
-        )
+        steps = format_rates(VARIANTS[report.format.split()[0]], "float32" if single else "float64")
+        streams = report.n_bytes + 32 * n > CACHE_BYTES and report.depth <= 1
+        return _priced(costs, steps, n, A.nnz, far=big, streams=streams)
+    vector = costs.vector_call + (costs.memory if big else costs.cached).vector * n
+    call = format_rates("csr", "float64").call + 2 * vector
     x = np.ones(n, dtype=A.dtype)
     begin = time.perf_counter()
     A.matmul(x)
@@ -165,30 +178,34 @@ def operator_costs(A: Operator, laid_out: Operator | None = None) -> OperatorCos
 
 def rough_costs(n: int, nnz: int) -> OperatorCosts:
     """Price a CSR matrix of that size, which is not at hand, by the machine's rates."""
-    costs = machine_costs()
-    rates = costs.memory if 12 * nnz + 40 * n > CACHE_BYTES else costs.cached
-    vector = costs.vector_call + rates.vector * n
-    work = nnz + ROW_WORK * n
-    return OperatorCosts(
-        product=costs.product_call + rates.product * work,
-        call=costs.step_call + 2 * vector,
-        step_small=costs.alone * work,
-        step_large=rates.step * work,
-        vector=vector,
-        threshold=SERIAL_BELOW / max(nnz, 1),
-    )
+    big = 12 * nnz + 40 * n > CACHE_BYTES
+    return _priced(machine_costs(), format_rates("csr", "float64"), n, nnz, far=big, streams=big)
 
 
 def single_costs(double: OperatorCosts, A: Operator, report: ExecutionReport) -> OperatorCosts:
     """Price the same operator, laid out alike, with values and vectors in single precision."""
-    work = A.nnz + ROW_WORK * A.n
-    rates = format_rates(VARIANTS[report.format.split()[0]], "float32")
+    steps = format_rates(VARIANTS[report.format.split()[0]], "float32")
     n_bytes = report.n_bytes - 4 * A.nnz
     streams = n_bytes + 16 * A.n > CACHE_BYTES and report.depth == 1
-    return replace(
-        double,
-        step_small=min(double.step_small, rates.alone * work),
-        step_large=(rates.memory if streams else rates.cached) * work,
+    big = 12 * A.nnz + 40 * A.n > CACHE_BYTES
+    found = _priced(machine_costs(), steps, A.n, A.nnz, far=big, streams=streams)
+    return replace(found, product=double.product, vector=double.vector)
+
+
+def _priced(
+    costs: Costs, steps: StepRates, n: int, nnz: int, *, far: bool, streams: bool
+) -> OperatorCosts:
+    """Price a CSR matrix whose vectors lie ``far``, and whose steps stream it from memory."""
+    rates = costs.memory if far else costs.cached
+    work = nnz + ROW_WORK * n
+    return OperatorCosts(
+        product=costs.product_call + rates.product * work,
+        call=steps.call + (steps.far_row if far else steps.row) * n,
+        step_small=steps.alone * work,
+        step_large=(steps.memory if streams else steps.cached) * work,
+        vector=costs.vector_call + rates.vector * n,
+        threshold=SERIAL_BELOW / max(nnz, 1),
+        wake=steps.wake,
     )
 
 
@@ -249,12 +266,11 @@ def machine_mark() -> str:
 
 
 def _cache_file(name: str) -> Path:
-    return cache_folder() / f"{name}-3-{machine_mark()}.json"
+    return cache_folder() / f"{name}-4-{machine_mark()}.json"
 
 
 def measure() -> Costs:
-    """Time products, fused steps and vector operations on three sizes."""
-    recurrence = chebyshev_inverse((0.1, 14.0), DEGREE)
+    """Time scipy's products, loop and vector operations on three sizes."""
     # Anything else that runs only adds time: the least is what the machine can do.
     t: dict[tuple[str, int], float] = {}
     for n in (SMALL, CACHED, MEMORY):
@@ -262,48 +278,64 @@ def measure() -> Costs:
         x, y = np.ones(n), np.ones(n)
         jobs: dict[str, Callable[[], Any]] = {
             "product": partial(operator.matmul, A, x),
-            "step": partial(CpuBackend(A).apply, recurrence, x),
             "vector": partial(_axpy_and_dot, x, y),
         }
         for name, job in jobs.items():
             t[name, n] = min(_run(job) for _ in range(3 if n == MEMORY else 7))
 
     def rates(n: int) -> Rates:
-        work = (7 + ROW_WORK) * n
         # The vector job makes two passes, an axpy and a dot.
-        return Rates(
-            product=t["product", n] / work,
-            step=t["step", n] / (DEGREE * work),
-            vector=t["vector", n] / (2 * n),
-        )
+        return Rates(t["product", n] / ((7 + ROW_WORK) * n), t["vector", n] / (2 * n))
 
     cached = rates(CACHED)
-    work = (7 + ROW_WORK) * SMALL
-    # One thread runs our step at scipy's rate, or better: then the call costs the rest.
-    return Costs(
-        product_call=max(t["product", SMALL] - cached.product * work, 1e-7),
-        step_call=max(t["step", SMALL] - DEGREE * cached.product * work, 1e-7),
-        vector_call=max(t["vector", SMALL] / 2 - cached.vector * SMALL, 1e-7),
-        alone=cached.product,
-        cached=cached,
-        memory=rates(MEMORY),
+    vector_call = max(t["vector", SMALL] / 2 - cached.vector * SMALL, 1e-7)
+    vectors = VECTORS * (vector_call + cached.vector * SMALL)
+    A, b = _calibration_matrix(SMALL), np.random.default_rng(SEED).standard_normal(SMALL)
+    job = partial(cg, A, b, rtol=0.0, atol=0.0, maxiter=LOOPS)
+    call = (
+        min(_run(job) for _ in range(7)) / LOOPS - vectors - cached.product * (7 + ROW_WORK) * SMALL
     )
+    return Costs(max(call, 1e-7), vector_call, cached, rates(MEMORY))
 
 
 def measure_format(name: str, dtype: str) -> StepRates:
-    """Time fused steps in one format and precision, unblocked, on three sizes."""
-    recurrence = chebyshev_inverse((0.1, 14.0), DEGREE)
+    """Time applications in one format and precision, unblocked, on four sizes."""
     forced = Execution(format=cast("Any", name), depth=1)
-    rates = []
-    for n in (SMALL, CACHED, MEMORY):
-        A = sp.csr_array(_calibration_matrix(n).astype(dtype))
-        backend = CpuBackend(A).prepared(1.0, forced)
-        job = partial(backend.apply, recurrence, np.ones(n, dtype=dtype))
-        seconds = min(_run(job) for _ in range(3 if n == MEMORY else 7))
-        if n == SMALL:
-            seconds = max(seconds - machine_costs().step_call, 0.1 * seconds)
-        rates.append(seconds / (DEGREE * (7 + ROW_WORK) * n))
-    return StepRates(*rates)
+    steps, calls = {}, {}
+    for n, (low, high) in DEGREES.items():
+        A = _calibration_matrix(n)
+        inner = Operator(CpuBackend(sp.csr_array(A.astype(dtype))).prepared(1.0, forced), "pos")
+        less, more = (_application(A, inner, degree) for degree in (low, high))
+        steps[n] = max(more - less, 0.05 * more) / (high - low)
+        calls[n] = less - low * steps[n]
+    work = 7 + ROW_WORK
+    call = max(calls[SMALL], 1e-6)
+    wake = max(calls[MIDDLE] - call, 0.0)
+    return StepRates(
+        alone=steps[SMALL] / (work * SMALL),
+        cached=steps[CACHED] / (work * CACHED),
+        memory=steps[MEMORY] / (work * MEMORY),
+        call=call,
+        wake=wake,
+        row=max(calls[CACHED] - call - wake, 0.0) / CACHED,
+        far_row=max(calls[MEMORY] - call - wake, 0.0) / MEMORY,
+    )
+
+
+def _application(A: sp.csr_array, inner: Operator, degree: int) -> float:
+    """Return seconds of an application between other passes, as those of scipy's cg."""
+    n = inner.n
+    recurrence = chebyshev_inverse((0.1, 14.0), degree)
+    M = PolynomialOperator(inner, recurrence, scale=np.ones(n), dtype=np.float64)
+    x, r, times = np.ones(n), np.ones(n), []
+    z = M @ r  # compiles
+    for _ in range(APPLICATIONS[n]):
+        x += 1e-3 * z
+        r = x - 1e-3 * (A @ z)
+        begin = time.perf_counter()
+        z = M @ r
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
 
 
 def _run(job: Callable[[], Any]) -> float:

@@ -80,10 +80,11 @@ class Counts(NamedTuple):
     def seconds(self, costs: PlanCosts) -> float:
         """Return what they take."""
         inside = costs.single if self.single else costs.double
-        step = inside.step_large if self.degree >= inside.threshold else inside.step_small
+        shared = self.degree >= inside.threshold
+        step = inside.step_large if shared else inside.step_small
         return (
             self.products * costs.double.product
-            + self.applications * inside.call
+            + self.applications * (inside.call + (inside.wake if shared else 0.0))
             + self.steps * step
             + self.vectors * costs.double.vector
         )

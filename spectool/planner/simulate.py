@@ -114,6 +114,17 @@ class VirtualOperator:
         return round(counted * self.stretch)
 
 
+def chebyshev_bound(values: FloatArray, residuals: FloatArray, rtol: float) -> float:
+    """CG's iterations by the Chebyshev bound on Ritz values; inf while the low end is unresolved.
+
+    Saad, Iterative Methods for Sparse Linear Systems, 2nd ed., equation (6.128).
+    """
+    low, high = float(values[0] - residuals[0]), float(values[-1] + residuals[-1])
+    if low <= 0:
+        return np.inf
+    return float(np.ceil(0.5 * np.sqrt(high / low) * np.log(2.0 / rtol)))
+
+
 def sampled(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
     """Return eigenvalues, and fractions spaced evenly on the logistic scale that they stand for.
 

@@ -32,6 +32,7 @@ from spectool.learned.completion import CompletedSpectrum
 from spectool.learned.features import scaled_probe
 from spectool.planner.mcts import search
 from spectool.planner.plan import Counts, Option, PlanCosts
+from spectool.planner.simulate import chebyshev_bound
 from spectool.planner.tuning import DEGREES, CgEnvironment, Draft
 from spectool.polynomials import (
     Recurrence,
@@ -128,7 +129,7 @@ class CgSpace:
             products=k,
             applications=k if degree else 0.0,
             steps=k * degree,
-            vectors=VECTORS * k + extra,
+            vectors=(VECTORS if degree else VECTORS + 1) * k + extra,
             reductions=REDUCTIONS * k + (self.n_rhs * deflated if deflated else 0),
             held=4.0 + 7.0 * deflated,
             degree=degree,
@@ -221,6 +222,9 @@ def cg_options(
 def unscaled_options(space: CgSpace, spectrum: Spectrum) -> list[Option]:
     """Return CG without any preconditioner on an A that was scaled for all other options.
 
+    Counts on two probes do not compare: they err by factors, and the least would be the luckier.
+    This one is a bound instead, that of the resolved Ritz values, unless the probe saw everything.
+
     Parameters
     ----------
     space : CgSpace
@@ -230,7 +234,11 @@ def unscaled_options(space: CgSpace, spectrum: Spectrum) -> list[Option]:
     """
     if not float(spectrum.ritz_values[0]) > 0:
         return []
-    counted = completed(spectrum).cg_iterations(None, rtol=space.rtol)
+    counted = (
+        completed(spectrum).cg_iterations(None, rtol=space.rtol)
+        if spectrum.complete
+        else chebyshev_bound(spectrum.ritz_values, spectrum.ritz_residuals, space.rtol)
+    )
     iterations = max(min(counted, spectrum.n), 1)
     return [
         replace(option, action=option.action | {"scaling": None, "unit": None})

@@ -360,4 +360,4 @@ def _costs(product: float, base: float, n: int) -> OperatorCosts:
         times.append(time.perf_counter())
     vector = float(np.diff(times).min())
     step = product + base + 4 * vector
-    return OperatorCosts(product, base, step, step, vector, 0.0)
+    return OperatorCosts(product, base, step, step, vector, 0.0, bare=base)

@@ -17,7 +17,7 @@ import numpy as np
 
 from spectool.errors import NotPositiveDefiniteError
 from spectool.krylov import LanczosProcess, RitzData, ritz
-from spectool.planner import OperatorCosts, VirtualOperator, sampled
+from spectool.planner import OperatorCosts, VirtualOperator, chebyshev_bound, sampled
 from spectool.polynomials import (
     Recurrence,
     certified_minimum,
@@ -75,10 +75,7 @@ def iterations_bound(ritz: RitzData | Spectrum) -> float:
         if isinstance(ritz, RitzData)
         else (ritz.ritz_values, ritz.ritz_residuals)
     )
-    low, high = float(values[0] - residuals[0]), float(values[-1] + residuals[-1])
-    if low <= 0:
-        return np.inf
-    return float(np.ceil(0.5 * np.sqrt(high / low) * np.log(2.0 / TARGET)))
+    return chebyshev_bound(values, residuals, TARGET)
 
 
 def is_easy(iteration: float, process: LanczosProcess) -> bool:

@@ -256,3 +256,11 @@ def test_general_matrices_are_refused():
     A[0, 5] = 3.0
     with pytest.raises(InputError, match="method"):
         st.preconditioner(A.tocsr(), method="learned")
+
+
+def test_an_exhausted_krylov_space_needs_no_completion():
+    lam = np.repeat([1.0, 50.0, 100.0, 200.0], [397, 1, 1, 1])
+    spectrum = st.estimate_spectrum(np.diag(lam), rng=SEED)
+    found = completed(spectrum)
+    np.testing.assert_allclose(found.upper * found.nodes, [1.0, 50.0, 100.0, 200.0])
+    assert found.cg_iterations(None) == 4

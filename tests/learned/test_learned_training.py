@@ -168,7 +168,8 @@ def test_checkpoints_of_other_settings_are_refused(torch, tmp_path):
 
 
 def test_too_little_data_is_refused(torch):
-    from spectool.learned.training_run import Settings, train
+    from spectool.learned.train import train
+    from spectool.learned.training_run import Settings
 
     with pytest.raises(InputError, match="n_problems"):
         train("completion", Settings(1, threads=1))
