@@ -28,9 +28,6 @@ SPACING = 4
 """Fewest steps between two checks; twice as many before the first."""
 REMAINING = 0.6
 """Part of the steps that seem to remain, at the rate of the last two checks, to the next one."""
-MARGIN = 0.98
-"""Part of rtol that is used: the basis is orthogonal up to rounding, and ``||V c||`` is ``||c||``
-only as far."""
 SLACK = 10.0
 """Most that the bound may exceed rtol where the estimate meets it: what the verb promises."""
 FACTOR = 30.0
@@ -155,7 +152,7 @@ class _Judge:
 
     def _wanted(self) -> float:
         """Return the truncation error that, with rounding, meets rtol; none below rounding."""
-        whole = MARGIN * self.rtol * self.norm
+        whole = self.rtol * self.norm
         return max(whole - self.rounding, 0.5 * whole, self.rounding)
 
     def measure(self, jacobi: Jacobi) -> None:

@@ -59,8 +59,6 @@ class LockstepLanczos:
         Norms of the starts.
     steps : int
         Steps made so far.
-    n_moving : int
-        Columns that the next step will expand.
 
     Raises
     ------
@@ -85,7 +83,6 @@ class LockstepLanczos:
         self._exhausted = np.zeros(m, dtype=bool)
         self._narrower = False
         self._stops = np.full(m, np.iinfo(np.int64).max)
-        self.n_moving = m
         self._unit = 1.0
         # Of unit A: the alphas, and the norms of the stored vectors, which are the betas but one.
         self._alpha, self._norm = np.zeros((BLOCKS, m)), np.zeros((BLOCKS + 1, m))
@@ -124,6 +121,11 @@ class LockstepLanczos:
         """The columns that the next step will expand."""
         return np.flatnonzero(self._stops > self.steps)
 
+    @property
+    def n_moving(self) -> int:
+        """How many columns the next step will expand."""
+        return int(np.count_nonzero(self._stops > self.steps))
+
     def jacobi(self, j: int) -> tuple[FloatArray, FloatArray]:
         """Return column j's alphas and betas, shape (lengths[j],) each.
 
@@ -156,7 +158,7 @@ class LockstepLanczos:
             done = norm <= self._rounding * scale
             if done.any():
                 self._exhausted[columns[done]], self._stops[columns[done]] = True, k + 1
-                self._narrower, self.n_moving = True, self.n_moving - int(done.sum())
+                self._narrower = True
             self._scale[at] = scale
             self._previous, self._current = self._current, following
         self.steps = k + 1
@@ -209,7 +211,6 @@ class LockstepLanczos:
             ) from error
         dropped = ~kept & (self._stops > self.steps)
         self._narrower |= bool(dropped.any())
-        self.n_moving -= int(dropped.sum())
         self._stops[dropped] = self.steps
 
     @property

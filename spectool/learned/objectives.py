@@ -1,8 +1,8 @@
 """What a predicted recurrence is for: objectives on a true spectrum, for numpy and torch alike.
 
 Source
-    ITERATIONS of AutoSpec (arXiv:2602.09530, 2026): unrolled, self-supervised. The Kaporin number
-    is of Kaporin, Numer. Linear Algebra Appl. 1 (1994).
+    AutoSpec (Liu, Balabanov, Yang, Mahoney, arXiv:2602.09530, 2026): unrolled, self-supervised. The
+    Kaporin number is of Kaporin, Numer. Linear Algebra Appl. 1 (1994).
 Deviations
     Preconditioners are judged by CG unrolled for as many iterations as plain CG's count allows;
     condition numbers mislead. Maxima are softened to a 16-norm in training only. Errors of sqrt,
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from spectool.errors import InputError
 from spectool.learned.recurrences import FILTERS, FUNCTIONS, function
 
 Objective: TypeAlias = Literal["pcg", "kaporin", "condition"]
@@ -63,6 +64,11 @@ def log_error(
         t of ``exp(-t x)``; the share of the lowest levels, or the middle level of the window.
     soft : bool
         Whether maxima are 16-norms, whose gradients are less sparse.
+
+    Raises
+    ------
+    InputError
+        If the task has no such error.
     """
     x = nodes.x
     if task == "inverse":
@@ -72,7 +78,9 @@ def log_error(
         size = xp.abs(f) if task == "invsqrt" else (_largest(xp, xp.abs(f), False)[:, None] + 1e-30)
         return _log10(xp, _largest(xp, xp.abs(values - f) / size, soft), soft)
     if task not in FILTERS:
-        raise ValueError(task)
+        raise InputError(
+            f"task must be one of inverse, {', '.join((*FUNCTIONS, *FILTERS))}; got {task!r}."
+        )
     wanted, unwanted = parts(xp, task, nodes.levels, share)
     v = xp.abs(values)
     largest = _largest(xp, xp.where(unwanted, v, xp.zeros_like(v)), soft)

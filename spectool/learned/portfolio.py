@@ -212,6 +212,6 @@ def member(name: str, spectrum: Spectrum, degree: int, *, probe: Probe | None = 
 
 def _in_unit(q: Recurrence, probe: Probe, name: str) -> Recurrence:
     """Return ``q(z / upper) / upper``; its interval ends at the safe end."""
-    moved = (1.0 / probe.upper) * q.affine(1.0 / probe.upper)
+    moved = q.in_unit(probe.upper)
     interval = probe.upper * q.interval[0], probe.upper * max(q.interval[1], probe.safe)
     return replace(moved, interval=interval, name=f"{name} on (0, {interval[1]:.3g}]")

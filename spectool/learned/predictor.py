@@ -13,7 +13,7 @@ Cost
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from spectool.learned.model import Network, network
 from spectool.learned.objectives import GUARD, WIDTH, Nodes, log_error
 from spectool.learned.recurrences import (
     FUNCTIONS,
+    PARADIGMS,
+    PREDICTED,
     Coefficients,
     Given,
     Paradigm,
@@ -44,8 +46,6 @@ SHARES = (0.01, 0.2)
 """Of the levels that "lowest" wants, in training."""
 CENTERS = (0.15, 0.85)
 """Middle levels of windows in training."""
-MARGIN = 0.0
-"""Least gain that must be predicted, in the objective's log10 units, or logarithm of matvecs."""
 BEST: dict[str, Paradigm] = {
     "solve": "affine",
     "inverse": "affine",
@@ -113,11 +113,11 @@ class Predictor:
         >>> found.recurrence.degree, found.used in ("learned", "classical")
         (8, True)
         """
-        if task not in get_args(PredictorTask):
-            raise InputError(f"task must be one of {get_args(PredictorTask)}; got {task!r}.")
+        if task not in PREDICTED:
+            raise InputError(f"task must be one of {PREDICTED}; got {task!r}.")
         chosen = paradigm or BEST.get(task, "expansion")
-        if chosen not in get_args(Paradigm):
-            raise InputError(f"paradigm must be one of {get_args(Paradigm)}; got {paradigm!r}.")
+        if chosen not in PARADIGMS:
+            raise InputError(f"paradigm must be one of {PARADIGMS}; got {paradigm!r}.")
         return cls(task, chosen, network(f"predictor-{task}-{chosen}"))
 
     def __call__(
@@ -276,9 +276,10 @@ def in_unit(task: str, p: Coefficients, probe: Probe, name: str) -> Recurrence:
     a, b, c, w = (part[0] for part in p)
     if task == "lowest":
         w = w / Recurrence(a, b, c, w, interval)(0.0)  # one at zero
-    found = Recurrence(a, b, c, w, interval, name).affine(1.0 / unit)
+    found = Recurrence(a, b, c, w, interval, name)
     if task in ("solve", "inverse"):
-        return (1.0 / unit) * found
+        return found.in_unit(unit)
+    found = found.affine(1.0 / unit)
     if task in FUNCTIONS and task != "exp":
         if task == "log":
             moved = found.w.copy()
@@ -347,7 +348,7 @@ def _verdict(predicted: dict[str, float], unlike: bool, task: str) -> tuple[str,
         return "classical", "probe or degree are unlike those of training"
     gain = predicted["classical"] - predicted["learned"]
     unit = "log of matvecs" if task == "solve" else "decades"
-    if not gain > MARGIN:
+    if not gain > 0:
         return "classical", f"the learned one is not predicted to be better ({-gain:+.3g} {unit})"
     return "learned", f"predicted {gain:.3g} {unit} better on the completed spectrum"
 

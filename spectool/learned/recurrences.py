@@ -15,7 +15,7 @@ Cost
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -27,10 +27,10 @@ PredictorTask: TypeAlias = Literal[
     "solve", "inverse", "invsqrt", "sqrt", "exp", "log", "lowest", "window"
 ]
 Paradigm: TypeAlias = Literal["affine", "expansion"]
-PREDICTED: Final = ("solve", "inverse", "invsqrt", "sqrt", "exp", "log", "lowest", "window")
+PREDICTED: Final[tuple[PredictorTask, ...]] = get_args(PredictorTask)
 FUNCTIONS: Final = ("invsqrt", "sqrt", "exp", "log")
 FILTERS: Final = ("lowest", "window")
-PARADIGMS: Final = ("affine", "expansion")
+PARADIGMS: Final[tuple[Paradigm, ...]] = get_args(Paradigm)
 MODES: Final = 8
 """Cosines per corrected sequence."""
 CHANNELS: Final = {"affine": 3, "expansion": 1}

@@ -42,7 +42,7 @@ MIDDLE = 20_000
 DEGREES = {SMALL: (8, 32), MIDDLE: (8, 32), CACHED: (4, 16), MEMORY: (2, 8)}
 """Degrees whose applications are timed: the difference is that of steps, the rest the call."""
 APPLICATIONS = {SMALL: 75, MIDDLE: 25, CACHED: 15, MEMORY: 5}
-"""Of which the median counts."""
+"""Of which the median counts: helpers wake late more often than not, and users wait for them."""
 VARIANTS = {"csr": "csr", "sell": "sell", "dia": "dia", "bsr": "csr", "half": "csr"}
 """Formats whose measured rates price a format: what blocks and halves gain is the pattern's."""
 VECTORS = 6

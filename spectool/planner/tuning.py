@@ -111,7 +111,7 @@ class CgEnvironment:
 
     def in_unit(self, q: Recurrence) -> Recurrence:
         """Return q for the scaled operator."""
-        return (1.0 / self.probe.upper) * q.affine(1.0 / self.probe.upper)
+        return q.in_unit(self.probe.upper)
 
 
 def composed(first: Recurrence, second: Recurrence) -> Recurrence:

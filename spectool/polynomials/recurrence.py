@@ -208,6 +208,14 @@ class Recurrence:
             self.a * scale, self.b + self.a * shift, self.c, self.w, (ends[0], ends[1]), self.name
         )
 
+    def in_unit(self, factor: float) -> Recurrence:
+        """Return the same design for an operator in another unit, ``factor`` times as large.
+
+        If q approximates ``1 / z`` on [l, u] with residual ``r(z) = 1 - z q(z)``, then
+        ``s q(s z)``, s = 1 / factor, has the residual ``r(s z)``: what q is on [l / s, u / s].
+        """
+        return (1.0 / factor) * self.affine(1.0 / factor)
+
     def __mul__(self, other: Any) -> Recurrence:
         if isinstance(other, Recurrence):
             return self._through_chebyshev(

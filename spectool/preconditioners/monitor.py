@@ -174,17 +174,6 @@ def _norm(X: Array) -> float:
 
 def stretched(recurrence: Recurrence, factor: float) -> Recurrence:
     """Return the same design on an interval ``factor`` times as long; its name says so."""
-    p = in_unit(recurrence, factor)
+    p = recurrence.in_unit(factor)
     design = recurrence.name.split(STRETCHED)[0]
     return replace(p, name=f"{design}{STRETCHED}{p.interval[1]:.3g}")
-
-
-def in_unit(recurrence: Recurrence, factor: float) -> Recurrence:
-    """Return the same design for an operator in another unit, ``factor`` times as large.
-
-    If q approximates ``1 / z`` on [l, u] with residual ``r(z) = 1 - z q(z)``, then ``s q(s z)``,
-    s = 1 / factor, has the residual ``r(s z)``: what the design is on [l / s, u / s].
-    """
-    s = 1.0 / factor
-    p = s * recurrence.affine(s)
-    return replace(p, name=recurrence.name)

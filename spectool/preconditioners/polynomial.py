@@ -97,7 +97,7 @@ def hermitian_preconditioner(
             str(inner.operator.backend.report) if recurrence.degree else "",
         )
         if inner.unit != 1.0:
-            recurrence = inner.unit * recurrence.affine(inner.unit)
+            recurrence = recurrence.in_unit(1.0 / inner.unit)
         counted = inner.operator.recounted()
         counted.counter.add(n_matvecs)
         discs = inner.operator.gershgorin()
@@ -201,7 +201,7 @@ def _in_unit(
     if unit is None or facts is None or scale is not None:
         return q
     ratio = float(np.mean(facts.diagonal.real, dtype=np.float64)) / unit
-    return q if ratio == 1.0 or not ratio > 0 else (1.0 / ratio) * q.affine(1.0 / ratio)
+    return q if ratio == 1.0 or not ratio > 0 else q.in_unit(ratio)
 
 
 class Inner(NamedTuple):

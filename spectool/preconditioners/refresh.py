@@ -26,7 +26,7 @@ from spectool.krylov import lanczos, ritz
 from spectool.operators import Operator, as_operator, jacobi_scale
 from spectool.operators.counting import MatvecCounter
 from spectool.planner import operator_costs
-from spectool.preconditioners.monitor import ROUNDING, in_unit, stretched
+from spectool.preconditioners.monitor import ROUNDING, stretched
 from spectool.preconditioners.operator import Preconditioner, SetUp, alike
 from spectool.preconditioners.polynomial import MOST_EXPECTED, bad_diagonal, jacobi_recurrence
 from spectool.preconditioners.selection import WORTHWHILE, iterations_bound
@@ -359,7 +359,7 @@ def _made(
     M, inner, q = old.M, operator, old.M.recurrence
     chosen = M.report.chosen
     if q.degree:
-        q = in_unit(q, change.unit) if factor == 1.0 else stretched(q, factor * change.unit)
+        q = q.in_unit(change.unit) if factor == 1.0 else stretched(q, factor * change.unit)
         chosen = f"{q.name}, degree {q.degree}"
         report = M.operator.backend.report
         execution = old.set_up.execution or (alike(report) if change.same_pattern else None)
