@@ -19,7 +19,9 @@ import spectool
 from spectool.backends import execution
 from spectool.backends.cpu import SERIAL_BELOW
 from spectool.eigen import filters
-from spectool.functions import choice, dense_funm, lanczos_funm
+from spectool.functions import choice
+from spectool.functions.methods import dense
+from spectool.functions.methods import lanczos as lanczos_fa
 from spectool.kernels import dia, formats, lanczos
 from spectool.preconditioners import gmres_polynomial, monitor, polynomial, selection
 from spectool.spectrum import estimate
@@ -82,8 +84,8 @@ myst_substitutions = {
     "SINGLE_FROM": f"{polynomial.SINGLE_FROM >> 20} MiB",
     "WATCH": str(sum(monitor.ROUNDS)),
     "MOST_STEPS": str(gmres_polynomial.MOST_STEPS),
-    "MAX_BASIS": f"{lanczos_funm.MAX_BASIS_BYTES / 2**30:g} GiB",
-    "MAX_N": str(dense_funm.MAX_N),
+    "MAX_BASIS": f"{lanczos_fa.MAX_BASIS_BYTES / 2**30:g} GiB",
+    "MAX_N": str(dense.MAX_N),
     "AMPLIFICATION": f"{choice.MOST_AMPLIFIED:.0e}".replace("e+0", "e"),
     "UNPROBED": str(choice.UNPROBED),
     "PRICED_FROM": f"{choice.PRICED_FROM:,}".replace(",", " "),

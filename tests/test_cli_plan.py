@@ -12,8 +12,8 @@ from spectool import plotting
 from spectool.cli import app
 from spectool.cli.planning import DISTRIBUTIONS, given_costs, losses, spectra_of, subject
 from spectool.dense.costs import Costs
-from spectool.dense.iteration_plan import IterationPlan
-from spectool.dense.plan import plan_iteration
+from spectool.dense.planning.iteration_plan import IterationPlan
+from spectool.dense.planning.plan import plan_iteration
 from spectool.errors import InputError
 
 SEED = 141_421_356

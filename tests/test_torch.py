@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 import spectool as st
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
-from spectool.functions.divided_differences import divided_differences
+from spectool.functions.derivatives.divided_differences import divided_differences
 from spectool.functions.scalar import as_scalar_function
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")

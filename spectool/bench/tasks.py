@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse.linalg as sla
 
 from spectool._types import Array, FloatArray
-from spectool.bench.funm_tasks import FUNCTION_DESCRIPTIONS, FUNCTION_TASKS
+from spectool.bench.funm.tasks import FUNCTION_DESCRIPTIONS, FUNCTION_TASKS
 from spectool.bench.measure import Answer, Contestant, Task, Trace, Verdict
 from spectool.bench.problems import RTOL, Problem
 from spectool.eigen import spectral_filter

@@ -17,10 +17,10 @@ from rich.console import Console
 from spectool.errors import SpectoolError
 
 if TYPE_CHECKING:
-    from spectool.bench.dense_run import DenseRun
-    from spectool.bench.funm_run import FunmRun
-    from spectool.bench.kernel_records import KernelRun
-    from spectool.bench.learned_run import LearnedRun
+    from spectool.bench.dense.run import DenseRun
+    from spectool.bench.funm.run import FunmRun
+    from spectool.bench.kernels.records import KernelRun
+    from spectool.bench.learned.run import LearnedRun
     from spectool.bench.run import Run
     from spectool.bench.suites import Suite
     from spectool.spectrum import Spectrum

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
-    from spectool.bench.dense_run import DenseRun
-    from spectool.bench.funm_run import FunmRun
-    from spectool.bench.kernel_bars import Bar
-    from spectool.bench.kernel_records import KernelRun
-    from spectool.bench.learned_run import LearnedRun
+    from spectool.bench.bars import Bar
+    from spectool.bench.dense.run import DenseRun
+    from spectool.bench.funm.run import FunmRun
+    from spectool.bench.kernels.records import KernelRun
+    from spectool.bench.learned.run import LearnedRun
     from spectool.bench.machine import Machine
 
 
@@ -27,10 +27,10 @@ def bench_kernels(
     no_progress: bool,
 ) -> KernelRun:
     """Run ``bench kernels``: print tables and bars, write rows, draw a roofline."""
-    from spectool.bench.kernel_bars import bars
-    from spectool.bench.kernel_cases import kernel_cases
-    from spectool.bench.kernel_tables import as_tables, draw_roofline
-    from spectool.bench.kernels import SECONDS, STREAM, n_steps, run_kernels
+    from spectool.bench.kernels.bars import bars
+    from spectool.bench.kernels.cases import kernel_cases
+    from spectool.bench.kernels.run import SECONDS, STREAM, n_steps, run_kernels
+    from spectool.bench.kernels.tables import as_tables, draw_roofline
     from spectool.progress import steps_bar
 
     cases = kernel_cases(tiny=tiny, only=only)
@@ -70,7 +70,7 @@ def bench_funm(
     no_progress: bool,
 ) -> FunmRun:
     """Run ``bench funm``: print tables and bars, write rows, draw estimates and seconds."""
-    from spectool.bench.funm_run import PARTS, funm_plan, run_funm
+    from spectool.bench.funm.run import PARTS, funm_plan, run_funm
     from spectool.bench.run import SEED
     from spectool.progress import steps_bar
 
@@ -100,7 +100,7 @@ def bench_dense(
     no_progress: bool,
 ) -> DenseRun:
     """Run ``bench dense``: print tables and bars, write rows, draw counts, seconds and losses."""
-    from spectool.bench.dense_run import PARTS, dense_jobs, run_dense
+    from spectool.bench.dense.run import PARTS, dense_jobs, run_dense
     from spectool.bench.run import SEED
     from spectool.progress import steps_bar
 
@@ -128,7 +128,7 @@ def bench_learned(
     no_progress: bool,
 ) -> LearnedRun:
     """Run ``bench learned``: print tables and bars, write rows, draw overheads."""
-    from spectool.bench.learned_run import PARTS, learned_jobs, run_learned
+    from spectool.bench.learned.run import PARTS, learned_jobs, run_learned
     from spectool.bench.run import SEED
     from spectool.progress import steps_bar
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from spectool import gallery, plotting
 from spectool._types import FloatArray
-from spectool.dense.aims import coordinate, limit
 from spectool.dense.algebra import SpectrumAlgebra
 from spectool.dense.costs import Costs
-from spectool.dense.environment import IterationEnvironment
-from spectool.dense.iteration_plan import IterationPlan
-from spectool.dense.plan import EPS, plan_iteration
+from spectool.dense.planning.aims import coordinate, limit
+from spectool.dense.planning.environment import IterationEnvironment
+from spectool.dense.planning.iteration_plan import IterationPlan
+from spectool.dense.planning.plan import EPS, plan_iteration
+from spectool.dense.planning.spectra import Nodes
 from spectool.dense.problems import Problem
-from spectool.dense.spectra import Nodes
 from spectool.errors import InputError
 
 __all__ = ["DISTRIBUTIONS", "draw_plan", "make_plan", "plan_lines", "subject"]

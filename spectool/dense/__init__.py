@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Costs": "spectool.dense.costs",
     "Hybrid": "spectool.dense.sketch",
-    "IterationPlan": "spectool.dense.iteration_plan",
+    "IterationPlan": "spectool.dense.planning.iteration_plan",
     "KrylovMinimax": "spectool.dense.sketch",
     "Named": "spectool.dense.methods",
-    "Nodes": "spectool.dense.spectra",
+    "Nodes": "spectool.dense.planning.spectra",
     "Polar": "spectool.dense.verbs",
     "Prism": "spectool.dense.sketch",
     "PrismNewton": "spectool.dense.sketch",
     "inv": "spectool.dense.verbs",
     "inverse_root": "spectool.dense.root_verbs",
     "invsqrtm": "spectool.dense.root_verbs",
-    "plan_iteration": "spectool.dense.plan",
+    "plan_iteration": "spectool.dense.planning.plan",
     "polar": "spectool.dense.verbs",
     "root": "spectool.dense.root_verbs",
     "signm": "spectool.dense.verbs",
@@ -48,12 +48,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from spectool.dense.costs import Costs
-    from spectool.dense.iteration_plan import IterationPlan
     from spectool.dense.methods import Named
-    from spectool.dense.plan import plan_iteration
+    from spectool.dense.planning.iteration_plan import IterationPlan
+    from spectool.dense.planning.plan import plan_iteration
+    from spectool.dense.planning.spectra import Nodes
     from spectool.dense.root_verbs import inverse_root, invsqrtm, root, sqrtm
     from spectool.dense.sketch import Hybrid, KrylovMinimax, Prism, PrismNewton
-    from spectool.dense.spectra import Nodes
     from spectool.dense.verbs import Polar, inv, polar, signm
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from spectool._types import FloatArray, Interval, Rng
 from spectool.errors import InputError
-from spectool.functions.chebyshev_funm import TIGHTNESS, Part, interpolants
-from spectool.functions.error_rules import arcsine_points
-from spectool.functions.lanczos_funm import MAX_BASIS_BYTES
-from spectool.functions.preconditioned_funm import ROOTS
+from spectool.functions.estimates.hermitian import arcsine_points
+from spectool.functions.methods.chebyshev import TIGHTNESS, Part, interpolants
+from spectool.functions.methods.lanczos import MAX_BASIS_BYTES
+from spectool.functions.methods.preconditioned import ROOTS
 from spectool.functions.task import Task
 from spectool.operators import Operator
 from spectool.planner.costs import OperatorCosts, operator_costs

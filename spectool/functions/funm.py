@@ -12,10 +12,7 @@ import numpy as np
 
 from spectool._types import Rng, ScalarMap
 from spectool.errors import ConvergenceWarning, InputError
-from spectool.functions.arnoldi_funm import arnoldi_funm
-from spectool.functions.chebyshev_funm import chebyshev_funm
 from spectool.functions.choice import Choice, Knowledge, choose
-from spectool.functions.dense_funm import MAX_N, dense_funm
 from spectool.functions.door import (
     Asked,
     Columns,
@@ -27,10 +24,13 @@ from spectool.functions.door import (
     checked_targets,
     planned_method,
 )
-from spectool.functions.lanczos_funm import lanczos_funm
-from spectool.functions.preconditioned_funm import preconditioned_funm
-from spectool.functions.rational_funm import rational_funm
-from spectool.functions.restarted_funm import restarted_funm
+from spectool.functions.methods.arnoldi import arnoldi_funm
+from spectool.functions.methods.chebyshev import chebyshev_funm
+from spectool.functions.methods.dense import MAX_N, dense_funm
+from spectool.functions.methods.lanczos import lanczos_funm
+from spectool.functions.methods.preconditioned import preconditioned_funm
+from spectool.functions.methods.rational import rational_funm
+from spectool.functions.methods.restarted import restarted_funm
 from spectool.functions.task import Answer, FunctionState, Limits, Task, column_norms, relative
 from spectool.operators import AssumeA, as_operator
 from spectool.planner.plan import Plan

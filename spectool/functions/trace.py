@@ -30,7 +30,7 @@ from spectool.functions.scalar import (
     as_scalar_function,
     outside_domain,
 )
-from spectool.functions.xtrace import TraceSample
+from spectool.functions.traces.xtrace import TraceSample
 from spectool.operators import Operator, as_operator
 from spectool.spectrum import Spectrum, probe, random_start
 from spectool.spectrum.moments import known_moments

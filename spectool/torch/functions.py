@@ -39,9 +39,9 @@ from spectool.backends.torch_ import (
 )
 from spectool.errors import ConvergenceWarning, InputError
 from spectool.functions import funm_multiply as host_funm_multiply
+from spectool.functions.derivatives.frechet import FrechetPair, relative_change, relative_rounding
 from spectool.functions.door import Method, check_options, check_times, checked_targets
-from spectool.functions.error_rules import Jacobi, error_rule
-from spectool.functions.frechet import FrechetPair, relative_change, relative_rounding
+from spectool.functions.estimates.hermitian import Jacobi, error_rule
 from spectool.functions.scalar import ScalarFunction, safe_norm
 from spectool.functions.task import Target
 from spectool.operators import Operator, as_operator

@@ -9,7 +9,7 @@ from spectool.dense import accuracy
 from spectool.dense.accuracy import EXACT, residual_norms
 from spectool.dense.costs import Costs
 from spectool.dense.lapack import natively
-from spectool.dense.plan import plan_iteration
+from spectool.dense.planning.plan import plan_iteration
 from spectool.dense.problems import FUNCTIONS, Problem
 from spectool.dense.steps import Kind, Stability, Step
 

@@ -8,11 +8,11 @@ import pytest
 
 from spectool.dense import root_verbs, verbs
 from spectool.dense.costs import Costs
-from spectool.dense.iteration_plan import IterationPlan
-from spectool.dense.plan import plan_iteration
+from spectool.dense.planning.iteration_plan import IterationPlan
+from spectool.dense.planning.plan import plan_iteration
+from spectool.dense.planning.spectra import Nodes
 from spectool.dense.problems import Problem
 from spectool.dense.run import Run, iterate
-from spectool.dense.spectra import Nodes
 from spectool.errors import BreakdownError, InputError, NotPositiveDefiniteError
 from spectool.results import Status
 

@@ -5,17 +5,17 @@ import itertools
 import numpy as np
 import pytest
 
-from spectool.dense.aims import aimed, coordinate, fitted, is_linear, limit
 from spectool.dense.algebra import SpectrumAlgebra
-from spectool.dense.beam import baselines, beam_search
 from spectool.dense.costs import Costs
-from spectool.dense.environment import IterationEnvironment
-from spectool.dense.exact_search import CostToGo, cheapest_schedule, image, moves_of
 from spectool.dense.gauss import norm_estimate
 from spectool.dense.iterations import ZOO, find_kind
+from spectool.dense.planning.aims import aimed, coordinate, fitted, is_linear, limit
+from spectool.dense.planning.beam import baselines, beam_search
+from spectool.dense.planning.environment import IterationEnvironment
+from spectool.dense.planning.exact_search import CostToGo, cheapest_schedule, image, moves_of
+from spectool.dense.planning.rounding import RoundingModel
+from spectool.dense.planning.spectra import Nodes, sampled_nodes, sketched_nodes
 from spectool.dense.problems import Problem
-from spectool.dense.rounding import RoundingModel
-from spectool.dense.spectra import Nodes, sampled_nodes, sketched_nodes
 from spectool.dense.steps import Variables
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.planner.mcts import search

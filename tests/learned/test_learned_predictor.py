@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spectool.bench.learned_coefficient_tables import coefficient_bars, coefficient_tables
-from spectool.bench.learned_coefficients import alternations, coefficient_jobs
+from spectool.bench.learned.coefficient_tables import coefficient_bars, coefficient_tables
+from spectool.bench.learned.coefficients import alternations, coefficient_jobs
 from spectool.errors import InputError
 from spectool.learned.features import DEGREE_SIZE, SIZE, scaled_probe
 from spectool.learned.model import CARD, PREDICTORS, network, read, save

@@ -1,0 +1,1 @@
+"""The benchmark of f(A) b: honesty of its errors, rivals, size."""

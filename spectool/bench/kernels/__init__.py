@@ -1,0 +1,1 @@
+"""The benchmark of recurrences: every format, precision, degree and width."""

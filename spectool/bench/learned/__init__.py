@@ -1,0 +1,1 @@
+"""The benchmark of what was learned: designs, coefficients, plans."""

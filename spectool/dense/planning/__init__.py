@@ -1,0 +1,1 @@
+"""Schedules of steps, searched for a spectrum, a precision and measured costs."""

@@ -1,0 +1,1 @@
+"""Derivatives of f(A) b with respect to A."""

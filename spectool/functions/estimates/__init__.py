@@ -1,0 +1,1 @@
+"""How wrong a Krylov approximation is, from its small matrix alone."""

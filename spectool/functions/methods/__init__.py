@@ -1,0 +1,1 @@
+"""The methods behind ``funm_multiply``: each takes a task and answers with an error estimate."""

@@ -1,0 +1,1 @@
+"""What traces are estimated with: Gauss quadrature on Lanczos runs, and test vectors used twice."""
