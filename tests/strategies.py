@@ -85,3 +85,9 @@ def problems(draw, max_n=120, max_log_cond=6, indefinite=False):
     seed = draw(seeds)
     rounds = draw(hs.integers(0, 3))
     return Problem(gallery.random_spectrum(lam, rounds=rounds, rng=seed), lam, seed)
+
+
+def outliers(n=400, few=10):
+    """Ten eigenvalues far below the others."""
+    lam = np.concatenate([np.geomspace(1e-6, 1e-4, few), np.linspace(1.0, 3.0, n - few)])
+    return gallery.random_spectrum(lam, rng=563019482)

@@ -21,8 +21,6 @@ from scipy.linalg import eigvalsh
 
 from spectool._types import Array, FloatArray, Interval, Rng, ScalarMap
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
-from spectool.functions import quadrature
-from spectool.functions import xtrace as xtraces
 from spectool.functions.door import check_options, check_spectrum, check_times
 from spectool.functions.funm import funm_multiply
 from spectool.functions.scalar import (
@@ -30,6 +28,8 @@ from spectool.functions.scalar import (
     as_scalar_function,
     outside_domain,
 )
+from spectool.functions.traces import quadrature
+from spectool.functions.traces import xtrace as xtraces
 from spectool.functions.traces.xtrace import TraceSample
 from spectool.operators import Operator, as_operator
 from spectool.spectrum import Spectrum, probe, random_start

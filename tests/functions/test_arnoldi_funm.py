@@ -8,7 +8,7 @@ import scipy.linalg
 import scipy.sparse.linalg as sla
 
 from spectool.errors import BreakdownError, InputError, NotPositiveDefiniteError
-from spectool.functions import arnoldi_funm as module
+from spectool.functions.methods import arnoldi as module
 from spectool.functions.methods.arnoldi import arnoldi_funm
 from spectool.functions.scalar import as_scalar_function
 from spectool.functions.task import Limits, Target, Task

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spectool.errors import InputError, NotPositiveDefiniteError
-from spectool.functions import hessenberg
+from spectool.functions.estimates import hessenberg
 from spectool.functions.estimates.hessenberg import (
     SmallMatrix,
     domain_error,

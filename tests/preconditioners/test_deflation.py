@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.linalg import eigh, eigvals
 from scipy.sparse.linalg import LinearOperator
-from tests.test_recycling import outliers
+from strategies import outliers
 
 import spectool as st
 from spectool.errors import BreakdownError, InputError, NotPositiveDefiniteError

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator
+from strategies import outliers
 
 import spectool as st
 from spectool.errors import ConvergenceWarning, InputError, NotPositiveDefiniteError
@@ -22,12 +23,6 @@ def jump(shape=(20, 18)):
 
 def jacobi(A):
     return sparse.diags_array(1.0 / A.diagonal())
-
-
-def outliers(n=400, few=10):
-    """Ten eigenvalues far below the others."""
-    lam = np.concatenate([np.geomspace(1e-6, 1e-4, few), np.linspace(1.0, 3.0, n - few)])
-    return st.gallery.random_spectrum(lam, rng=SEED)
 
 
 def test_ten_outliers_are_learned_at_once(rng):
