@@ -29,6 +29,7 @@ def fixed_costs(monkeypatch):
     monkeypatch.setattr("spectool.planner.costs.machine_costs", lambda: costs)
     steps = StepRates(alone=3e-10, cached=2e-10, memory=2e-10, call=1.2e-5, row=1e-9, far_row=1e-9)
     monkeypatch.setattr("spectool.planner.costs.format_rates", lambda *_: steps)
+    monkeypatch.setattr("spectool.planner.sparse.timed_costs", lambda costs, *_, **__: costs)
     return costs
 
 

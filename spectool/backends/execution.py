@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -397,3 +397,11 @@ def _fitting(strips: Strips, per_entry: float, per_row: float) -> int:
     while depth < DEEPEST and window(strips, depth + 1, per_entry, per_row) <= cache_bytes():
         depth += 1
     return depth
+
+
+def alike(report: ExecutionReport) -> Execution | None:
+    """Return options that lay a matrix of the same pattern out as that one was, untimed."""
+    if report.seconds == 0:
+        return None  # as is
+    name = cast("Any", report.format.split()[0])
+    return Execution(format=name, depth=report.depth, reorder=report.reordered)

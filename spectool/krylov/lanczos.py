@@ -4,8 +4,9 @@ Source
     Golub and Van Loan, Matrix Computations, 4th ed., Algorithm 10.1.1; Parlett, The Symmetric
     Eigenvalue Problem, SIAM 1998, chapter 13.
 Cost per step
-    1 matvec and 2 reductions fused into it; with reorthogonalization one more reduction and
-    ``3 k n`` values of traffic at step k.
+    1 matvec and 2 reductions fused into it; where the basis is projected out, one more reduction
+    and ``3 k n`` values of traffic at step k: at every step of small n, where it costs little; of
+    large n only when T says that orthogonality is about to be lost (`orthogonality`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from scipy.linalg import eigh_tridiagonal
 
 from spectool._types import Array, FloatArray
 from spectool.errors import InputError
+from spectool.krylov.orthogonality import Orthogonality
 from spectool.operators import Operator
+
+PARTIAL_FROM = 20_000
+"""Rows from which not every vector is projected: below, that costs little beside a step."""
 
 
 class LanczosProcess:
@@ -31,7 +36,8 @@ class LanczosProcess:
     start : ndarray, shape (n,)
         Nonzero; normalized here, its norm kept in ``norm``.
     reorthogonalize : bool
-        Project every new vector against the whole basis (which is then kept).
+        Keep the basis orthogonal, to rounding or for large n to its square root, which leaves T
+        the same to rounding.
     keep_basis : bool
         Keep the basis although only local orthogonality is maintained.
     capacity : int
@@ -72,6 +78,10 @@ class LanczosProcess:
         self.alpha: list[float] = []
         self.beta: list[float] = []
         self._scale = 0.0
+        partial = reorthogonalize and n >= PARTIAL_FROM
+        eps = float(np.finfo(operator.dtype).eps)
+        self._orthogonality = Orthogonality(n, eps) if partial else None
+        self._due = 0
 
     @property
     def steps(self) -> int:
@@ -102,19 +112,41 @@ class LanczosProcess:
             grown = np.empty((2 * len(self._vectors), self.operator.n), dtype=self._vectors.dtype)
             grown[: k + 1] = self._vectors[: k + 1]
             self._vectors = grown
-        V = self._vectors
-        previous = V[self._row(k - 1)] if k else self._zero
-        alpha, beta = self.operator.lanczos_step(
-            previous,
-            V[self._row(k)],
-            self.beta[-1] if k else 0.0,
-            V[: k + 1] if self._reorthogonalize else self._none,
-            V[self._row(k + 1)],
-        )
+        alpha, beta = self._stepped(k, self._reorthogonalize and not self._skips())
         self.alpha.append(alpha)
         self.beta.append(beta)
-        self._scale = max(self._scale, abs(alpha) + beta)
-        return alpha, beta
+        if self._orthogonality is not None:
+            self._watch(self._orthogonality, k)
+        self._scale = max(self._scale, abs(self.alpha[k]) + self.beta[k])
+        return self.alpha[k], self.beta[k]
+
+    def _stepped(self, k: int, projected: bool) -> tuple[float, float]:
+        V = self._vectors
+        return self.operator.lanczos_step(
+            V[self._row(k - 1)] if k else self._zero,
+            V[self._row(k)],
+            self.beta[k - 1] if k else 0.0,
+            V[: k + 1] if projected else self._none,
+            V[self._row(k + 1)],
+        )
+
+    def _skips(self) -> bool:
+        """Whether the next vector need not be projected."""
+        return self._orthogonality is not None and not self._due
+
+    def _watch(self, orthogonality: Orthogonality, k: int) -> None:
+        """Say that the next two vectors must be projected, or this one and all that follow."""
+        projected = self._due > 0
+        self._due = max(self._due - 1, 0)
+        if not projected:
+            level = orthogonality.level(self.alpha, self.beta)
+            if level > orthogonality.late:  # lost within a step, as far outliers do again and again
+                self.alpha[k], self.beta[k] = self._stepped(k, True)
+                self._orthogonality = None
+                return
+            if level > orthogonality.early:
+                self._due = 2
+        orthogonality.accept(projected=projected)
 
     @property
     def keeps_basis(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from spectool._types import Rng
+from spectool.backends.execution import alike
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, as_operator, jacobi_scale
 from spectool.planner.costs import operator_costs, rough_costs, single_costs
@@ -26,11 +27,21 @@ from spectool.planner.precision import single_is_safe
 from spectool.planner.products import SINGULAR, SMOOTH, eigen_options, function_options
 from spectool.planner.simulate import VirtualOperator
 from spectool.planner.systems import CgSpace, cg_options, unscaled_options
+from spectool.planner.timing import timed_costs
 from spectool.spectrum import Scaling, Spectrum, probe
 
 __all__ = ["plan"]
 
 TASKS: Final = ("solve", "eigs", *SMOOTH, *SINGULAR)
+MILD = 100.0
+"""Ratio of diagonal entries up to which A before scaling is probed: its condition is that or more.
+"""
+EXPECTED = 1000.0
+"""Products per right-hand side that A is laid out for."""
+TIMING_SHARE, LEAST_TIMED = 0.02, 2e-3
+"""Share of a solve's seconds, and seconds, that timing its steps may take."""
+LAYOUT = 40.0
+"""Products that laying A out in single precision must be small beside."""
 ENTRIES = 8
 """Entries per row that a spectrum alone is priced with."""
 
@@ -121,12 +132,15 @@ def plan(
     if isinstance(subject, Plan):
         return subject
     spectrum = _probed(subject, task, generator)
-    costs = _costs(subject, spectrum, options)
+    laid_out = _laid_out(subject, options)
+    costs = _costs(subject, spectrum, laid_out)
     found_by, statistics = "enumeration", {"products": float(spectrum.n_matvecs)}
     candidates: list[Option]
     if task == "solve":
         safe = _single_is_safe(subject, spectrum)
         space = CgSpace(spectrum, costs, rtol, n_rhs, safe, subject.scaling, subject.unit)
+        if laid_out is not None:
+            space.costs = _timed(subject, space, laid_out)
         found = cg_options(
             space,
             scaled=subject.scaled,
@@ -136,9 +150,12 @@ def plan(
         )
         candidates, found_by = found.options, found.found_by
         if subject.original is not None:
-            candidates += unscaled_options(space, probe(subject.original, rng=generator))
+            own = None
+            if subject.ratio <= MILD:
+                own = probe(subject.original, rng=generator)
+                statistics["products"] += float(subject.original.n_matvecs)
+            candidates += unscaled_options(space, own, subject.ratio)
             candidates.sort(key=lambda option: option.seconds)
-            statistics["products"] += float(subject.original.n_matvecs)
         statistics |= {"evaluated": float(found.evaluated), "tree_gain": found.tree_gain}
     elif task == "eigs":
         candidates = eigen_options(spectrum, costs, k=int(k or 0), rtol=rtol)
@@ -175,7 +192,8 @@ def plan(
 class _Subject(NamedTuple):
     """What is planned for: an operator, scaled where it pays, or a spectrum alone.
 
-    ``original`` is the operator before its entries were scaled.
+    ``original`` is the operator before its entries were scaled, ``ratio`` that of its largest and
+    smallest diagonal entries.
     """
 
     operator: Operator | None
@@ -183,6 +201,7 @@ class _Subject(NamedTuple):
     fingerprint: str
     scaled: bool
     original: Operator | None = None
+    ratio: float = 1.0
 
     @property
     def scaling(self) -> Scaling:
@@ -263,7 +282,9 @@ def _subject(A: Any, task: str, cache: bool, options: dict[str, Any]) -> _Subjec
     if task == "solve":
         scale = jacobi_scale(operator)
         if scale is not None and np.ptp(scale) > 0:
-            return _Subject(operator.scaled(scale), None, mark, True, operator.recounted())
+            ratio = float(scale.max() / scale.min()) ** 2
+            scaled = operator.scaled(scale)
+            return _Subject(scaled, None, mark, True, operator.recounted(), ratio)
         return _Subject(operator, None, mark, scale is not None)
     return _Subject(operator, None, mark, False)
 
@@ -286,18 +307,46 @@ def _probed(subject: _Subject, task: str, rng: np.random.Generator) -> Spectrum:
     return spectrum
 
 
-def _costs(subject: _Subject, spectrum: Spectrum, options: dict[str, Any]) -> PlanCosts:
-    """Price A, laid out for the products expected."""
+def _laid_out(subject: _Subject, options: dict[str, Any]) -> Operator | None:
+    """Return A as verbs lay it out for the products expected; None where there is no A."""
+    if subject.operator is None:
+        return None
+    return subject.operator.prepared(EXPECTED * options.get("n_rhs", 1))
+
+
+def _costs(subject: _Subject, spectrum: Spectrum, laid_out: Operator | None) -> PlanCosts:
+    """Price A by the machine's rates."""
     operator = subject.operator
-    if operator is None:
+    if operator is None or laid_out is None:
         double = rough_costs(spectrum.n, subject.nnz)
         return PlanCosts(double, double)
-    expected = 1000.0 * options.get("n_rhs", 1)
-    laid_out = operator.prepared(expected)
     double = operator_costs(operator, laid_out)
     if operator.backend.name != "cpu":
         return PlanCosts(double, double)
     return PlanCosts(double, single_costs(double, operator, laid_out.backend.report))
+
+
+def _timed(subject: _Subject, space: CgSpace, laid_out: Operator) -> PlanCosts:
+    """Return the costs with steps timed on A itself, for a share of the seconds of a solve."""
+    operator, (double, single) = subject.operator, space.costs
+    if operator is None or operator.backend.name != "cpu":
+        return space.costs
+    iterations = space.plain * space.n_rhs
+    seconds = max(TIMING_SHARE * iterations * double.step_large, LEAST_TIMED)
+    interval = space.spectrum.interval
+    kind = operator.dtype
+    if space.single and seconds > LAYOUT * double.product:
+        seconds /= 2
+        single = timed_costs(
+            single,
+            operator,
+            operator.astype(np.float32).prepared(EXPECTED, alike(laid_out.backend.report)),
+            interval,
+            dtype=kind,
+            seconds=seconds,
+        )
+    double = timed_costs(double, operator, laid_out, interval, dtype=kind, seconds=seconds)
+    return PlanCosts(double, single)
 
 
 def _single_is_safe(subject: _Subject, spectrum: Spectrum) -> bool:

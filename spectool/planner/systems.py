@@ -219,27 +219,31 @@ def cg_options(
     return Found(options, by, space.evaluated, found[1])
 
 
-def unscaled_options(space: CgSpace, spectrum: Spectrum) -> list[Option]:
+def unscaled_options(space: CgSpace, spectrum: Spectrum | None, ratio: float) -> list[Option]:
     """Return CG without any preconditioner on an A that was scaled for all other options.
 
     Counts on two probes do not compare: they err by factors, and the least would be the luckier.
-    This one is a bound instead, that of the resolved Ritz values, unless the probe saw everything.
+    This one is a bound instead, that of the resolved Ritz values, unless the probe saw everything;
+    without a probe, that of a condition number ``ratio`` times as large as with scaling.
 
     Parameters
     ----------
     space : CgSpace
         Of the scaled A.
-    spectrum : Spectrum
+    spectrum : Spectrum or None
         Of A itself. Where rounding hides its small eigenvalues, CG is no option.
+    ratio : float
+        Of A's largest and smallest diagonal entries.
     """
-    if not float(spectrum.ritz_values[0]) > 0:
+    if spectrum is None:
+        counted = space.plain * math.sqrt(ratio)
+    elif not float(spectrum.ritz_values[0]) > 0:
         return []
-    counted = (
-        completed(spectrum).cg_iterations(None, rtol=space.rtol)
-        if spectrum.complete
-        else chebyshev_bound(spectrum.ritz_values, spectrum.ritz_residuals, space.rtol)
-    )
-    iterations = max(min(counted, spectrum.n), 1)
+    elif spectrum.complete:
+        counted = completed(spectrum).cg_iterations(None, rtol=space.rtol)
+    else:
+        counted = chebyshev_bound(spectrum.ritz_values, spectrum.ritz_residuals, space.rtol)
+    iterations = max(min(counted, space.spectrum.n), 1)
     return [
         replace(option, action=option.action | {"scaling": None, "unit": None})
         for option in space.option("CG", None, iterations, method="none")

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from spectool._types import Array, FloatArray, Interval, Rng
-from spectool.backends.execution import Execution
+from spectool.backends.execution import Execution, alike
 from spectool.errors import BreakdownError, SpectralBoundWarning
 from spectool.operators import AssumeA, Operator, PolynomialOperator, as_operator
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.monitor import NOTHING, IntervalError, MonitoredOperator, stretched
-from spectool.results import ExecutionReport, PreconditionerReport
+from spectool.results import PreconditionerReport
 from spectool.spectrum import Spectrum
 
 AMENDMENTS = 4
@@ -262,11 +262,3 @@ class Preconditioner(PolynomialOperator):
         if not self._warned:
             self._warned = True
             warnings.warn(note, SpectralBoundWarning, stacklevel=2)
-
-
-def alike(report: ExecutionReport) -> Execution | None:
-    """Return options that lay a matrix of the same pattern out as that one was, untimed."""
-    if report.seconds == 0:
-        return None  # as is
-    name = cast("Any", report.format.split()[0])
-    return Execution(format=name, depth=report.depth, reorder=report.reordered)

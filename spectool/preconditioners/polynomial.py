@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from spectool._types import FloatArray, Interval, Rng
-from spectool.backends.execution import Execution
+from spectool.backends.execution import Execution, alike
 from spectool.errors import InputError, NotPositiveDefiniteError
 from spectool.operators import Operator, jacobi_scale
 from spectool.planner import VirtualOperator, operator_costs, single_costs
@@ -22,7 +22,7 @@ from spectool.planner.plan import Option
 from spectool.planner.precision import single_is_safe
 from spectool.polynomials import Recurrence
 from spectool.preconditioners.indefinite import is_definite, select_for_minres
-from spectool.preconditioners.operator import Preconditioner, SetUp, alike
+from spectool.preconditioners.operator import Preconditioner, SetUp
 from spectool.preconditioners.selection import (
     MARGIN,
     WORTHWHILE,

@@ -22,12 +22,13 @@ import scipy.sparse as sp
 
 from spectool._types import FloatArray, Interval, Rng
 from spectool.backends.cpu import CpuBackend
+from spectool.backends.execution import alike
 from spectool.krylov import lanczos, ritz
 from spectool.operators import Operator, as_operator, jacobi_scale
 from spectool.operators.counting import MatvecCounter
 from spectool.planner import operator_costs
 from spectool.preconditioners.monitor import ROUNDING, stretched
-from spectool.preconditioners.operator import Preconditioner, SetUp, alike
+from spectool.preconditioners.operator import Preconditioner, SetUp
 from spectool.preconditioners.polynomial import MOST_EXPECTED, bad_diagonal, jacobi_recurrence
 from spectool.preconditioners.selection import WORTHWHILE, iterations_bound
 from spectool.results import PreconditionerReport

@@ -32,7 +32,7 @@ from spectool.preconditioners import preconditioner
 RTOL = 1e-8
 TRIED = 10
 """Options per matrix that are run, with those that differ in precision alone counted once."""
-ROUNDS = 5
+ROUNDS = 25
 LEAST, ENOUGH = 0.03, 6.0
 """Seconds of plain CG from which a matrix is of interest, and after which rounds end."""
 HOPELESS = 10.0
